@@ -1,0 +1,452 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Application is one path of one Git repository, kept in sync with the
+// cluster under one secrets policy.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:storageversion
+// +kubebuilder:resource:shortName=gsapp,categories=gitseal
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Revision",type=string,JSONPath=`.status.source.revision`
+// +kubebuilder:printcolumn:name="Policy",type=string,JSONPath=`.spec.secrets.policy`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
+type Application struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what the user asks for.
+	// +required
+	Spec ApplicationSpec `json:"spec"`
+
+	// status is what the operator found and did. It never holds a value.
+	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
+	Status ApplicationStatus `json:"status,omitempty"`
+}
+
+// ApplicationList is a list of Applications.
+//
+// +kubebuilder:object:root=true
+type ApplicationList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Application `json:"items"`
+}
+
+// ApplicationSpec names a repository, a path, one secrets policy and the
+// identity to apply as.
+type ApplicationSpec struct {
+	// source says where the desired state is.
+	// +required
+	Source Source `json:"source"`
+
+	// secrets says which one kind of secret this Application may hold.
+	// +required
+	Secrets Secrets `json:"secrets"`
+
+	// destination says where objects go and as whom they are applied.
+	// +required
+	Destination Destination `json:"destination"`
+
+	// sync tunes how the desired state is brought about.
+	// +optional
+	// +kubebuilder:default={}
+	Sync Sync `json:"sync,omitzero"`
+
+	// dependsOn lists Applications that must be Ready at their latest
+	// generation before this one is applied.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	DependsOn []ApplicationReference `json:"dependsOn,omitempty"`
+
+	// suspend stops all work on this Application. Absent means running.
+	// +optional
+	Suspend *Suspend `json:"suspend,omitempty"`
+}
+
+// Source is a path of a repository at a reference.
+type Source struct {
+	// git is the repository.
+	// +required
+	Git GitSource `json:"git"`
+
+	// path is the directory to render, relative to the root of the
+	// repository; "." is the root.
+	// +optional
+	// +kubebuilder:default="."
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('/') && !self.split('/').exists(p, p == '..')",message="path must be relative to the repository and must not contain '..'"
+	Path string `json:"path,omitempty"`
+}
+
+// GitSource is a Git repository and the reference to follow.
+type GitSource struct {
+	// url of the repository: http, https or ssh. Credentials belong in
+	// secretRef, not in the URL.
+	// +required
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(https?|ssh)://[^/]+/.+')",message="url must begin with http://, https:// or ssh:// and name a repository"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[a-z]+://[^/]*:[^/]*@')",message="url must not hold a password; put it in a Secret and name it in secretRef"
+	URL string `json:"url"`
+
+	// ref is what to follow. Default: branch main.
+	// +optional
+	// +kubebuilder:default={branch: main}
+	Ref GitRef `json:"ref,omitzero"`
+
+	// secretRef names a Secret beside the Application with credentials:
+	// username and password, bearerToken, identity (a private SSH key) with
+	// known_hosts, and ca.crt, in the layout that Flux uses.
+	// +optional
+	SecretRef *LocalReference `json:"secretRef,omitempty"`
+
+	// interval between two looks at the repository. Default: 1m.
+	// +optional
+	// +kubebuilder:default="1m"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="interval must be between 1s and 24h"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+	Interval metav1.Duration `json:"interval,omitzero"`
+}
+
+// GitRef is one branch, tag, semver range or commit.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.branch), has(self.tag), has(self.semver), has(self.commit)].filter(x, x).size() <= 1",message="ref takes one of branch, tag, semver and commit"
+type GitRef struct {
+	// branch to follow. Default: main, where nothing else is given.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	Branch string `json:"branch,omitempty"`
+
+	// tag to follow.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	Tag string `json:"tag,omitempty"`
+
+	// semver is a range; the highest tag in it is followed.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	SemVer string `json:"semver,omitempty"`
+
+	// commit is a full SHA-1 in lower-case hex.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{40}$`
+	Commit string `json:"commit,omitempty"`
+}
+
+// LocalReference names an object in the namespace of the Application.
+type LocalReference struct {
+	// name of the object.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+}
+
+// Policy is the one kind of secret that an Application may hold.
+//
+// +kubebuilder:validation:Enum=SOPS;None
+type Policy string
+
+const (
+	// PolicySOPS: every Secret comes from a file encrypted with SOPS.
+	PolicySOPS Policy = "SOPS"
+	// PolicyNone: no Secret carries data.
+	PolicyNone Policy = "None"
+)
+
+// Secrets is the secrets policy of an Application.
+//
+// +kubebuilder:validation:XValidation:rule="self.policy == 'SOPS' ? has(self.sops) : !has(self.sops)",message="policy SOPS needs the sops block, and no other policy may have it"
+type Secrets struct {
+	// policy is the one kind of secret allowed: SOPS or None. Anything else
+	// found after rendering is refused before anything is applied.
+	// +required
+	Policy Policy `json:"policy"`
+
+	// sops configures policy SOPS.
+	// +optional
+	SOPS *SOPS `json:"sops,omitempty"`
+
+	// exceptions name Secrets that may carry plain data from Git all the
+	// same, each with a reason for the reviewer.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=32
+	Exceptions []SecretException `json:"exceptions,omitempty"`
+
+	// allowInKinds lists kinds besides Secret that may hold an opened value,
+	// as Kind or Kind.group. Whoever may read that kind then reads the value.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=253
+	AllowInKinds []string `json:"allowInKinds,omitempty"`
+}
+
+// SecretException lets one Secret carry plain data.
+type SecretException struct {
+	// name of the Secret after rendering.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// reason why this is right, for those who review and audit.
+	// +required
+	// +kubebuilder:validation:MinLength=8
+	// +kubebuilder:validation:MaxLength=512
+	Reason string `json:"reason"`
+}
+
+// SOPS configures policy SOPS.
+type SOPS struct {
+	// keys are tried in order; each may hold several age identities.
+	// +required
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Keys []SOPSKey `json:"keys"`
+}
+
+// SOPSKey names a Secret that holds age identities in entries whose name ends
+// in .agekey, the layout that Flux uses.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.keyRef) != has(self.secretRef)",message="a key takes one of keyRef and secretRef"
+type SOPSKey struct {
+	// keyRef names a key in the operator's namespace. The key must list the
+	// Application's namespace in its annotation gitseal.dev/allowed-namespaces.
+	// +optional
+	KeyRef *LocalReference `json:"keyRef,omitempty"`
+
+	// secretRef names a Secret beside the Application. Whoever may write
+	// Secrets in this namespace may read it: keyRef is the stronger choice.
+	// +optional
+	SecretRef *LocalReference `json:"secretRef,omitempty"`
+}
+
+// Destination says where objects go and as whom.
+type Destination struct {
+	// namespace for objects that name none. Default: the Application's.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace,omitempty"`
+
+	// serviceAccountName is the ServiceAccount in the Application's
+	// namespace as which everything is applied, watched and pruned.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	ServiceAccountName string `json:"serviceAccountName"`
+}
+
+// DriftPolicy says what happens when a watched object is not as applied.
+//
+// +kubebuilder:validation:Enum=Correct;Ignore
+type DriftPolicy string
+
+const (
+	// DriftCorrect puts the object back at once.
+	DriftCorrect DriftPolicy = "Correct"
+	// DriftIgnore leaves it until the next new revision.
+	DriftIgnore DriftPolicy = "Ignore"
+)
+
+// DeletionPolicy says what becomes of the objects when the Application goes.
+//
+// +kubebuilder:validation:Enum=Delete;Orphan
+type DeletionPolicy string
+
+const (
+	// DeletionDelete removes the objects, with the same guards as pruning.
+	DeletionDelete DeletionPolicy = "Delete"
+	// DeletionOrphan leaves the objects as they are.
+	DeletionOrphan DeletionPolicy = "Orphan"
+)
+
+// Sync tunes how the desired state is brought about.
+type Sync struct {
+	// prune removes objects that are no longer in Git. Default: true.
+	// +optional
+	// +kubebuilder:default=true
+	Prune *bool `json:"prune,omitempty"`
+
+	// pruneLimit is how many objects one sync may prune. More than that waits
+	// until the annotation gitseal.dev/confirm-prune holds the revision to
+	// prune for. Default: 20.
+	// +optional
+	// +kubebuilder:default=20
+	// +kubebuilder:validation:Minimum=0
+	PruneLimit *int32 `json:"pruneLimit,omitempty"`
+
+	// drift says what happens when a watched object is not as applied.
+	// Default: Correct.
+	// +optional
+	// +kubebuilder:default=Correct
+	Drift DriftPolicy `json:"drift,omitempty"`
+
+	// deletionPolicy says what becomes of the objects when the Application is
+	// deleted. Default: Delete.
+	// +optional
+	// +kubebuilder:default=Delete
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+
+	// retryInterval is how long to wait after a failure that may pass by
+	// itself. Default: 15s.
+	// +optional
+	// +kubebuilder:default="15s"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="retryInterval must be between 1s and 24h"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+	RetryInterval metav1.Duration `json:"retryInterval,omitzero"`
+
+	// timeout bounds one sync, and how long objects may take to become
+	// healthy before the Application says that they are not. Default: 5m.
+	// +optional
+	// +kubebuilder:default="5m"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('24h')",message="timeout must be between 1s and 24h"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+	Timeout metav1.Duration `json:"timeout,omitzero"`
+}
+
+// ApplicationReference names another Application.
+type ApplicationReference struct {
+	// name of the Application.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// namespace of the Application. Default: the namespace of the one that
+	// refers to it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace,omitempty"`
+}
+
+// Suspend says why an Application is stopped and until when.
+type Suspend struct {
+	// reason, for those who find it stopped.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Reason string `json:"reason,omitempty"`
+
+	// until is when work goes on by itself. Absent: when suspend is removed.
+	// +optional
+	Until *metav1.Time `json:"until,omitempty"`
+}
+
+// ApplicationStatus is what the operator found and did.
+type ApplicationStatus struct {
+	// observedGeneration is the generation that the conditions speak of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// conditions: Ready, Reconciling and Stalled as kstatus reads them, and
+	// Synced, SecretsReady and Healthy for what they say.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// source is the revision that was applied last.
+	// +optional
+	Source *SourceStatus `json:"source,omitempty"`
+
+	// secrets counts what the policy opened. It never names a value.
+	// +optional
+	Secrets *SecretsStatus `json:"secrets,omitempty"`
+
+	// resources counts the objects.
+	// +optional
+	Resources *ResourcesStatus `json:"resources,omitempty"`
+
+	// history holds the last syncs that changed something, newest first.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	History []HistoryEntry `json:"history,omitempty"`
+
+	// lastHandledSyncAt echoes the annotation gitseal.dev/sync-requested-at
+	// once that request was carried out.
+	// +optional
+	LastHandledSyncAt string `json:"lastHandledSyncAt,omitempty"`
+}
+
+// SourceStatus describes a revision.
+type SourceStatus struct {
+	// revision is REF@sha1:COMMIT.
+	// +optional
+	Revision string `json:"revision,omitempty"`
+	// author of the commit.
+	// +optional
+	Author string `json:"author,omitempty"`
+	// subject is the first line of the commit's message.
+	// +optional
+	Subject string `json:"subject,omitempty"`
+}
+
+// SecretsStatus counts what the policy opened.
+type SecretsStatus struct {
+	// policy that was enforced.
+	// +optional
+	Policy Policy `json:"policy,omitempty"`
+	// files opened.
+	// +optional
+	Files int32 `json:"files"`
+	// opened counts the values opened.
+	// +optional
+	Opened int32 `json:"opened"`
+}
+
+// ResourcesStatus counts the objects of an Application.
+type ResourcesStatus struct {
+	// desired objects, as rendered.
+	// +optional
+	Desired int32 `json:"desired"`
+	// applied objects, of those desired.
+	// +optional
+	Applied int32 `json:"applied"`
+	// drifted objects found since the last new revision.
+	// +optional
+	Drifted int32 `json:"drifted"`
+	// unhealthy objects now.
+	// +optional
+	Unhealthy int32 `json:"unhealthy"`
+}
+
+// HistoryEntry is one sync that changed something.
+type HistoryEntry struct {
+	// revision that was applied.
+	// +required
+	Revision string `json:"revision"`
+	// author of the commit.
+	// +optional
+	Author string `json:"author,omitempty"`
+	// appliedAt is when the sync ended.
+	// +required
+	AppliedAt metav1.Time `json:"appliedAt"`
+	// changed counts objects created, configured or pruned.
+	// +required
+	Changed int32 `json:"changed"`
+	// reason of the sync: Revision, Spec, Drift, Key or Requested.
+	// +required
+	Reason string `json:"reason"`
+}

@@ -1,0 +1,105 @@
+package v1alpha1
+
+// Conditions of an Application. Ready, Reconciling and Stalled follow kstatus:
+// Ready is always there, the other two only while they are True.
+const (
+	ConditionReady       = "Ready"
+	ConditionReconciling = "Reconciling"
+	ConditionStalled     = "Stalled"
+
+	ConditionSynced       = "Synced"
+	ConditionSecretsReady = "SecretsReady"
+	ConditionHealthy      = "Healthy"
+)
+
+// Reasons of conditions.
+const (
+	ReasonSucceeded   = "Succeeded"
+	ReasonProgressing = "Progressing"
+	// ReasonRetrying marks Reconciling while a failure is being retried.
+	ReasonRetrying  = "ProgressingWithRetry"
+	ReasonSuspended = "Suspended"
+
+	ReasonInvalidSpec        = "InvalidSpec"
+	ReasonDependencyNotReady = "DependencyNotReady"
+	// ReasonAccessDenied: the namespace has not let the operator in.
+	ReasonAccessDenied = "AccessDenied"
+	// ReasonCredentialsInvalid: the Git credential is absent or malformed.
+	ReasonCredentialsInvalid = "CredentialsInvalid"
+	// ReasonSourceUnavailable: the repository did not answer, or refused.
+	ReasonSourceUnavailable = "SourceUnavailable"
+	// ReasonSourceInvalid: the repository answered, but what was asked for is
+	// not there or is not acceptable.
+	ReasonSourceInvalid = "SourceInvalid"
+	ReasonRenderFailed  = "RenderFailed"
+	// ReasonKeyUnavailable: a decryption key is absent, malformed or may not
+	// be used from this namespace.
+	ReasonKeyUnavailable = "KeyUnavailable"
+	// ReasonDecryptionFailed: no key fits, or a file was tampered with.
+	ReasonDecryptionFailed = "DecryptionFailed"
+	ReasonPolicyViolated   = "PolicyViolated"
+	ReasonObjectInvalid    = "ObjectInvalid"
+	ReasonKindUnknown      = "KindUnknown"
+	ReasonNamespaceMissing = "NamespaceMissing"
+	ReasonForbidden        = "Forbidden"
+	ReasonApplyFailed      = "ApplyFailed"
+	ReasonPruneBlocked     = "PruneBlocked"
+	ReasonPruneFailed      = "PruneFailed"
+	ReasonUnhealthy        = "Unhealthy"
+	ReasonDeleting         = "Deleting"
+)
+
+// Why a sync ran, as history records it.
+const (
+	SyncRevision  = "Revision"
+	SyncSpec      = "Spec"
+	SyncDrift     = "Drift"
+	SyncKey       = "Key"
+	SyncRequested = "Requested"
+)
+
+const (
+	// Finalizer keeps an Application until its objects are dealt with.
+	Finalizer = "gitseal.dev/finalizer"
+
+	// FieldManager owns the fields that are applied.
+	FieldManager = "gitseal"
+
+	// AnnotationSyncRequestedAt asks for a sync whenever its value changes.
+	AnnotationSyncRequestedAt = "gitseal.dev/sync-requested-at"
+
+	// AnnotationConfirmPrune, on an Application, holds the revision for which
+	// a prune over the limit is confirmed.
+	AnnotationConfirmPrune = "gitseal.dev/confirm-prune"
+
+	// AnnotationPrune, on an applied object, is Enabled to let a Namespace,
+	// CustomResourceDefinition or PersistentVolumeClaim be pruned, or Disabled
+	// to keep any object.
+	AnnotationPrune = "gitseal.dev/prune"
+	PruneEnabled    = "Enabled"
+	PruneDisabled   = "Disabled"
+
+	// AnnotationAllowedNamespaces, on a key in the operator's namespace, lists
+	// the namespaces whose Applications may use it, separated by commas.
+	// Absent means none.
+	AnnotationAllowedNamespaces = "gitseal.dev/allowed-namespaces"
+
+	// AgeKeySuffix ends the name of a Secret's entry that holds age identities.
+	AgeKeySuffix = ".agekey"
+)
+
+// ApplySet labels and annotations (KEP-3659).
+const (
+	ApplySetIDLabel              = "applyset.kubernetes.io/id"
+	ApplySetPartOfLabel          = "applyset.kubernetes.io/part-of"
+	ApplySetToolingAnnotation    = "applyset.kubernetes.io/tooling"
+	ApplySetKindsAnnotation      = "applyset.kubernetes.io/contains-group-kinds"
+	ApplySetNamespacesAnnotation = "applyset.kubernetes.io/additional-namespaces"
+	ApplySetTooling              = "gitseal/v1"
+)
+
+// The operator's own names, as config/ installs it.
+const (
+	OperatorNamespace      = "gitseal-system"
+	OperatorServiceAccount = "gitseal-controller"
+)

@@ -1,0 +1,146 @@
+package controllers
+
+import (
+	"context"
+	"io/fs"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/failure"
+	"github.com/gitseal/gitseal/internal/policy"
+	"github.com/gitseal/gitseal/internal/render"
+	"github.com/gitseal/gitseal/internal/sops"
+	"github.com/gitseal/gitseal/internal/source"
+)
+
+// dependencies waits for the Applications that this one depends on.
+func (r *ApplicationReconciler) dependencies(ctx context.Context, run *run) error {
+	for _, d := range run.app.Spec.DependsOn {
+		name := dependency(run.app, d)
+		other := &v1alpha1.Application{}
+		err := r.Client.Get(ctx, name, other)
+		switch {
+		case apierrors.IsNotFound(err):
+			return failure.Waitf(v1alpha1.ReasonDependencyNotReady, "Application %q in namespace %q, which this one depends on, does not exist", name.Name, name.Namespace)
+		case err != nil:
+			return failure.Failf(v1alpha1.ReasonDependencyNotReady, "read Application %q: %w", name, err)
+		case !isReady(other):
+			return failure.Waitf(v1alpha1.ReasonDependencyNotReady, "Application %q in namespace %q, which this one depends on, is not ready", name.Name, name.Namespace)
+		}
+	}
+	return nil
+}
+
+// desire works out what one revision says: it fetches, opens, renders and
+// checks. Where none of its inputs changed the last answer holds.
+func (r *ApplicationReconciler) desire(ctx context.Context, run *run) (*wanted, error) {
+	keys, err := r.keys(ctx, run)
+	if err != nil {
+		return nil, err
+	}
+	snapshot, err := r.fetch(ctx, run)
+	if err != nil {
+		return nil, err
+	}
+	m := run.memory
+	in := inputs{generation: run.app.Generation, commit: snapshot.Revision, keys: keys.version}
+	if m.wanted != nil && m.wanted.inputs == in {
+		run.values = m.wanted.values
+		return m.wanted, nil
+	}
+	if m.refusal != nil && m.refused == in {
+		return nil, m.refusal
+	}
+	w, err := r.render(ctx, run, snapshot, keys.ring)
+	if err != nil {
+		// Only what the inputs themselves are to blame for stays refused.
+		if f := failure.From(err, v1alpha1.ReasonRenderFailed); f.Class == failure.Stall {
+			m.refused, m.refusal = in, r.clean(run, f)
+		}
+		return nil, err
+	}
+	w.inputs = in
+	run.reason = r.why(run, w)
+	m.wanted, m.refusal = w, nil
+	m.drifted = 0
+	return w, nil
+}
+
+// render opens the secrets of a snapshot, renders it, checks it against the
+// policy and builds what is to be sent.
+func (r *ApplicationReconciler) render(ctx context.Context, run *run, s *source.Snapshot, keys *sops.Keyring) (*wanted, error) {
+	spec := run.app.Spec
+	run.values = r.Tokenizer.NewSet()
+	w := &wanted{snapshot: s, values: run.values}
+	files, opened := s.FS(), func() error { return nil }
+	if spec.Secrets.Policy == v1alpha1.PolicySOPS {
+		sealed := sops.NewFS(files, keys, run.values)
+		files, opened = fs.FS(sealed), sealed.Err
+		defer func() { w.files, w.opened = sealed.Opened() }()
+	}
+	objects, err := render.Render(ctx, files, spec.Source.Path)
+	if openErr := opened(); openErr != nil {
+		return nil, openErr
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := policy.Check(spec.Secrets, objects, run.values); err != nil {
+		return nil, err
+	}
+	w.items, err = r.Engine.Build(run.target, objects)
+	return w, err
+}
+
+// why says which input brought a new desired state about.
+func (r *ApplicationReconciler) why(run *run, w *wanted) string {
+	status := run.app.Status
+	before := inputs{generation: status.ObservedGeneration}
+	if status.Source != nil {
+		before.commit = status.Source.Revision
+	}
+	if run.memory.wanted != nil {
+		before = run.memory.wanted.inputs
+	} else {
+		before.keys = w.inputs.keys // not known after a restart
+	}
+	switch {
+	case before.commit != w.inputs.commit:
+		return v1alpha1.SyncRevision
+	case before.generation != w.inputs.generation:
+		return v1alpha1.SyncSpec
+	case before.keys != w.inputs.keys:
+		return v1alpha1.SyncKey
+	}
+	return v1alpha1.SyncDrift
+}
+
+// fetch asks Git when it is time to, and otherwise answers from memory.
+func (r *ApplicationReconciler) fetch(ctx context.Context, run *run) (*source.Snapshot, error) {
+	m, git := run.memory, run.app.Spec.Source.Git
+	fresh := m.snapshot != nil && m.polledSpec == run.app.Generation && !run.requested()
+	if fresh && run.now.Before(m.polledAt.Add(git.Interval.Duration)) {
+		return m.snapshot, nil
+	}
+	credentials, err := r.credentials(ctx, run)
+	if err != nil {
+		return nil, err
+	}
+	request := source.Request{URL: git.URL, Ref: git.Ref, Credentials: credentials}
+	if fresh {
+		request.MaxAge = git.Interval.Duration / 2
+	}
+	snapshot, err := r.Source.Fetch(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	m.snapshot, m.polledAt, m.polledSpec = snapshot, run.now, run.app.Generation
+	return snapshot, nil
+}
+
+// isReady reports whether an Application is Ready at its latest generation.
+func isReady(app *v1alpha1.Application) bool {
+	return app.Status.ObservedGeneration == app.Generation && conditionTrue(app, v1alpha1.ConditionReady) && client.Object(app).GetDeletionTimestamp() == nil
+}

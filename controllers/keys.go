@@ -1,0 +1,182 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/failure"
+	"github.com/gitseal/gitseal/internal/live"
+	"github.com/gitseal/gitseal/internal/sops"
+	"github.com/gitseal/gitseal/internal/source"
+)
+
+// keyring is what an Application decrypts with. version changes whenever one
+// of its keys does.
+type keyring struct {
+	ring    *sops.Keyring
+	version string
+}
+
+// keys collects the keys that the spec names. They are read once and again
+// only when their watch says that they changed.
+func (r *ApplicationReconciler) keys(ctx context.Context, run *run) (keyring, error) {
+	if err := r.watch(ctx, run, run.memory.scopes); err != nil {
+		return keyring{}, err
+	}
+	k := keyring{ring: sops.NewKeyring()}
+	var version strings.Builder
+	for _, ref := range sopsKeys(run.app) {
+		scope := r.keyScope(run.app, ref)
+		held, err := r.key(ctx, run, scope)
+		if err != nil {
+			return keyring{}, err
+		}
+		k.ring.Merge(held.ring)
+		fmt.Fprintf(&version, "%s=%d;", scope.Name, held.version)
+	}
+	k.version = version.String()
+	return k, nil
+}
+
+func sopsKeys(app *v1alpha1.Application) []v1alpha1.SOPSKey {
+	if app.Spec.Secrets.SOPS == nil {
+		return nil
+	}
+	return app.Spec.Secrets.SOPS.Keys
+}
+
+func (r *ApplicationReconciler) keyScope(app *v1alpha1.Application, ref v1alpha1.SOPSKey) live.Scope {
+	if ref.KeyRef != nil {
+		return secretScope(r.OperatorNamespace, ref.KeyRef.Name)
+	}
+	return secretScope(app.Namespace, ref.SecretRef.Name)
+}
+
+// secretScope watches one Secret as the operator.
+func secretScope(namespace, name string) live.Scope {
+	return live.Scope{Resource: corev1.SchemeGroupVersion.WithResource("secrets"), Namespace: namespace, Name: name}
+}
+
+// credentialScopes are the Secrets that an Application names.
+func (r *ApplicationReconciler) credentialScopes(app *v1alpha1.Application) []live.Scope {
+	var scopes []live.Scope
+	for _, ref := range sopsKeys(app) {
+		scopes = append(scopes, r.keyScope(app, ref))
+	}
+	if ref := app.Spec.Source.Git.SecretRef; ref != nil {
+		scopes = append(scopes, secretScope(app.Namespace, ref.Name))
+	}
+	return scopes
+}
+
+// watch opens the watches of an Application: its Secrets and its members.
+func (r *ApplicationReconciler) watch(ctx context.Context, run *run, members []live.Scope) error {
+	run.memory.scopes = members
+	scopes := slices.Concat(r.credentialScopes(run.app), members)
+	err := r.Watches.Ensure(ctx, run.target.ApplySet(), scopes)
+	if err == nil {
+		return nil
+	}
+	var w *live.WatchError
+	if errors.As(err, &w) && w.Scope.Name != "" && apierrors.IsForbidden(w.Err) {
+		return failure.Failf(v1alpha1.ReasonAccessDenied, "namespace %q has not let gitseal read Secret %q", w.Scope.Namespace, w.Scope.Name).
+			WithHint("grant get and watch on it by name to ServiceAccount %s of namespace %s, as `kubectl gitseal init` does", v1alpha1.OperatorServiceAccount, r.OperatorNamespace)
+	}
+	return r.Engine.WatchRefusal(ctx, err)
+}
+
+// key reads one key, unless the one held is the newest.
+func (r *ApplicationReconciler) key(ctx context.Context, run *run, scope live.Scope) (heldKey, error) {
+	held := run.memory.keys[scope]
+	o, presence := r.Watches.Find(scope, scopeKey(scope), held.version)
+	if presence == live.Absent {
+		delete(run.memory.keys, scope)
+		return heldKey{}, r.missing(scope, v1alpha1.ReasonKeyUnavailable)
+	}
+	if held.version != 0 && presence == live.Present && o.ResourceVersion == held.version {
+		return held, held.err
+	}
+	s, err := r.readSecret(ctx, scope, v1alpha1.ReasonKeyUnavailable)
+	if err != nil {
+		return heldKey{}, err
+	}
+	held = heldKey{version: live.Version(s.ResourceVersion), ring: sops.NewKeyring()}
+	held.err = r.mayUse(run.app, s)
+	if held.err == nil {
+		held.err = held.ring.AddSecret(fmt.Sprintf("Secret %q in namespace %q", s.Name, s.Namespace), s.Data)
+	}
+	run.memory.keys[scope] = held
+	return held, held.err
+}
+
+func scopeKey(s live.Scope) live.Key { return live.Key{Namespace: s.Namespace, Name: s.Name} }
+
+// mayUse is the default deny: a key in the operator's namespace serves only
+// the namespaces that it names.
+func (r *ApplicationReconciler) mayUse(app *v1alpha1.Application, s *corev1.Secret) error {
+	if s.Namespace == app.Namespace && s.Namespace != r.OperatorNamespace {
+		return nil
+	}
+	for _, ns := range strings.Split(s.Annotations[v1alpha1.AnnotationAllowedNamespaces], ",") {
+		if strings.TrimSpace(ns) == app.Namespace {
+			return nil
+		}
+	}
+	return failure.Stallf(v1alpha1.ReasonKeyUnavailable, "key %q may not be used from namespace %q", s.Name, app.Namespace).
+		WithHint("whoever owns the key can allow it: kubectl gitseal keys allow %s --for %s", s.Name, app.Namespace)
+}
+
+func (r *ApplicationReconciler) missing(scope live.Scope, reason string) error {
+	f := failure.Stallf(reason, "Secret %q does not exist in namespace %q", scope.Name, scope.Namespace)
+	if scope.Namespace == r.OperatorNamespace {
+		return f.WithHint("make the key: kubectl gitseal keys init %s --for NAMESPACE", scope.Name)
+	}
+	return f.WithHint("create it; the sync goes on by itself")
+}
+
+func (r *ApplicationReconciler) readSecret(ctx context.Context, scope live.Scope, reason string) (*corev1.Secret, error) {
+	s := &corev1.Secret{}
+	err := r.Secrets.Get(ctx, types.NamespacedName{Namespace: scope.Namespace, Name: scope.Name}, s)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, r.missing(scope, reason)
+	case apierrors.IsForbidden(err):
+		return nil, failure.Failf(v1alpha1.ReasonAccessDenied, "namespace %q has not let gitseal read Secret %q", scope.Namespace, scope.Name).
+			WithHint("grant get and watch on it by name to ServiceAccount %s of namespace %s, as `kubectl gitseal init` does", v1alpha1.OperatorServiceAccount, r.OperatorNamespace)
+	case err != nil:
+		return nil, failure.Failf(reason, "read Secret %q in namespace %q: the API server does not answer", scope.Name, scope.Namespace)
+	}
+	return s, nil
+}
+
+// credentials reads what the repository asks for, nil where the spec names
+// nothing.
+func (r *ApplicationReconciler) credentials(ctx context.Context, run *run) (*source.Credentials, error) {
+	ref := run.app.Spec.Source.Git.SecretRef
+	if ref == nil {
+		return nil, nil
+	}
+	scope, held := secretScope(run.app.Namespace, ref.Name), run.memory.credentials
+	o, presence := r.Watches.Find(scope, scopeKey(scope), 0)
+	if held.scope == scope && presence == live.Present && o.ResourceVersion == held.version {
+		return held.value, nil
+	}
+	s, err := r.readSecret(ctx, scope, v1alpha1.ReasonCredentialsInvalid)
+	if err != nil {
+		return nil, err
+	}
+	value, err := source.ParseCredentials(s.Name, s.Data)
+	if err != nil {
+		return nil, err
+	}
+	run.memory.credentials = heldCredentials{scope: scope, version: live.Version(s.ResourceVersion), value: value}
+	return value, nil
+}

@@ -1,0 +1,101 @@
+package controllers
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/apply"
+	"github.com/gitseal/gitseal/internal/live"
+	"github.com/gitseal/gitseal/internal/secret"
+	"github.com/gitseal/gitseal/internal/sops"
+	"github.com/gitseal/gitseal/internal/source"
+)
+
+// memory is what the operator knows of an Application between two reconciles.
+// It is rebuilt from Git and the cluster after a restart; nothing depends on
+// its being there.
+type memory struct {
+	ledger *apply.Ledger
+
+	// snapshot is the last one fetched, for generation, at polledAt.
+	snapshot   *source.Snapshot
+	polledAt   time.Time
+	polledSpec int64
+
+	keys        map[live.Scope]heldKey
+	credentials heldCredentials
+
+	// wanted is the last good desired state. refusal says why the newest
+	// inputs did not make one.
+	wanted  *wanted
+	refused inputs
+	refusal error
+
+	// scopes are the member watches that are open.
+	scopes []live.Scope
+
+	drifted       int32
+	judgedAt      time.Time
+	progressSince time.Time
+
+	// status is the last one written, at a resource version that the cache may
+	// not have reached yet.
+	status        *v1alpha1.ApplicationStatus
+	statusVersion uint64
+}
+
+type heldKey struct {
+	version uint64
+	ring    *sops.Keyring
+	err     error
+}
+
+type heldCredentials struct {
+	scope   live.Scope
+	version uint64
+	value   *source.Credentials
+}
+
+// inputs are all that the desired state depends on.
+type inputs struct {
+	generation int64
+	commit     string
+	keys       string
+}
+
+// wanted is a desired state: what one revision says under one spec.
+type wanted struct {
+	inputs   inputs
+	snapshot *source.Snapshot
+	items    []apply.Item
+	values   *secret.Set
+	files    int
+	opened   int
+}
+
+// memories holds one memory per Application. The zero value is ready.
+type memories struct {
+	mu  sync.Mutex
+	all map[types.NamespacedName]*memory
+}
+
+func (m *memories) of(name types.NamespacedName) *memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.all == nil {
+		m.all = map[types.NamespacedName]*memory{}
+	}
+	if m.all[name] == nil {
+		m.all[name] = &memory{ledger: apply.NewLedger(), keys: map[live.Scope]heldKey{}}
+	}
+	return m.all[name]
+}
+
+func (m *memories) drop(name types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.all, name)
+}

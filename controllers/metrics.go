@@ -1,0 +1,31 @@
+package controllers
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+)
+
+// The operator's own metrics. Labels are bounded: a reason constant, never a
+// name. They are variables because the Prometheus registry is one per process.
+var (
+	syncs = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gitseal_syncs_total",
+		Help: "Reconciles of Applications by outcome: Succeeded or the reason of the failure.",
+	}, []string{"outcome"})
+	objects = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gitseal_objects_total",
+		Help: "Objects created or configured (applied) and deleted (pruned).",
+	}, []string{"action"})
+)
+
+func init() { metrics.Registry.MustRegister(syncs, objects) }
+
+// observe counts how a run ended; an empty reason is success.
+func observe(run *run, reason string) {
+	if reason == "" {
+		reason = "Succeeded"
+	}
+	syncs.WithLabelValues(reason).Inc()
+	objects.WithLabelValues("applied").Add(float64(run.changed))
+	objects.WithLabelValues("pruned").Add(float64(run.pruned))
+}

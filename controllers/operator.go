@@ -1,0 +1,176 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/apply"
+	"github.com/gitseal/gitseal/internal/live"
+	"github.com/gitseal/gitseal/internal/seam"
+	"github.com/gitseal/gitseal/internal/secret"
+	"github.com/gitseal/gitseal/internal/source"
+)
+
+// Operator is everything that runs in one process.
+type Operator struct {
+	// Config is how to reach the API server, as the operator.
+	Config *rest.Config
+	// Namespace is the operator's own; it holds keys, install key and lease.
+	Namespace string
+	// Scratch is a directory for clones. It holds ciphertext only and is
+	// emptied at start.
+	Scratch string
+	// MetricsAddress and HealthAddress to listen on; "0" for none.
+	MetricsAddress string
+	HealthAddress  string
+	LeaderElection bool
+	// Concurrency is how many Applications are worked on at once.
+	Concurrency int
+	Logger      logr.Logger
+
+	// Gate sees every effect on the outside; nil in production.
+	Gate   seam.Gate
+	Clock  clock.WithTicker
+	Random io.Reader
+}
+
+// Run runs until the context ends.
+func (o Operator) Run(ctx context.Context) error {
+	ctrl.SetLogger(o.Logger)
+	cfg := rest.CopyConfig(o.Config)
+	cfg.QPS = -1 // API Priority and Fairness is the limiter
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return seam.Transport(seam.API, o.Gate, next) })
+	mgr, err := o.manager(cfg)
+	if err != nil {
+		return err
+	}
+	reconciler, signals, err := o.reconciler(ctx, cfg, mgr)
+	if err != nil {
+		return err
+	}
+	if err := reconciler.SetupWithManager(mgr, signals, o.Concurrency); err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+func (o Operator) manager(cfg *rest.Config) (ctrl.Manager, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, corev1.AddToScheme, eventsv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("build the scheme: %w", err)
+		}
+	}
+	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
+		Scheme:                        scheme,
+		Logger:                        o.Logger,
+		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
+		HealthProbeBindAddress:        o.HealthAddress,
+		LeaderElection:                o.LeaderElection,
+		LeaderElectionID:              "gitseal-controller",
+		LeaderElectionNamespace:       o.Namespace,
+		LeaderElectionReleaseOnCancel: true,
+		Client:                        client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the manager: %w", err)
+	}
+	for _, add := range []func(string, healthz.Checker) error{mgr.AddHealthzCheck, mgr.AddReadyzCheck} {
+		if err := add("ping", healthz.Ping); err != nil {
+			return nil, fmt.Errorf("set up health checks: %w", err)
+		}
+	}
+	return mgr, nil
+}
+
+func (o Operator) reconciler(ctx context.Context, cfg *rest.Config, mgr ctrl.Manager) (*ApplicationReconciler, *Signals, error) {
+	key, err := o.installKey(ctx, mgr.GetAPIReader(), mgr.GetClient())
+	if err != nil {
+		return nil, nil, err
+	}
+	httpClient, err := rest.HTTPClientFor(cfg)
+	if err != nil {
+		return nil, nil, fmt.Errorf("set up the API client: %w", err)
+	}
+	mapper, err := apiutil.NewDynamicRESTMapper(cfg, httpClient)
+	if err != nil {
+		return nil, nil, fmt.Errorf("set up discovery: %w", err)
+	}
+	repositories, err := source.New(source.Options{
+		Dir: o.Scratch, Clock: o.Clock, Limits: source.DefaultLimits(),
+		Transport: seam.Transport(seam.Git, o.Gate, source.NewTransport()),
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("set up the scratch directory: %w", err)
+	}
+	signals := NewSignals()
+	clients := apply.NewClients(cfg)
+	watches := live.New(ctx, clients, o.Clock, signals.Notify)
+	return &ApplicationReconciler{
+		Client:   mgr.GetClient(),
+		Secrets:  mgr.GetAPIReader(),
+		Source:   repositories,
+		Watches:  watches,
+		Engine:   apply.NewEngine(apply.Options{Clients: clients, Mapper: mapper, Watches: watches, OperatorNamespace: o.Namespace}),
+		Recorder: mgr.GetEventRecorder("gitseal"),
+		Clock:    o.Clock, Tokenizer: secret.NewTokenizer(key), OperatorNamespace: o.Namespace,
+		signals: signals,
+	}, signals, nil
+}
+
+const (
+	installKeyName  = "gitseal-install-key"
+	installKeyEntry = "key"
+	installKeyBytes = 32
+)
+
+// installKey reads the key under which tokens are made, and makes it at the
+// very first start. Two operators that start together agree on the one that
+// was stored first.
+func (o Operator) installKey(ctx context.Context, reader client.Reader, writer client.Writer) ([]byte, error) {
+	name := client.ObjectKey{Namespace: o.Namespace, Name: installKeyName}
+	stored := &corev1.Secret{}
+	err := reader.Get(ctx, name, stored)
+	if apierrors.IsNotFound(err) {
+		if err := o.createInstallKey(ctx, writer); err != nil && !apierrors.IsAlreadyExists(err) {
+			return nil, fmt.Errorf("create the install key %q: %w", name, err)
+		}
+		err = reader.Get(ctx, name, stored)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the install key %q: %w", name, err)
+	}
+	key := stored.Data[installKeyEntry]
+	if len(key) < installKeyBytes {
+		return nil, fmt.Errorf("install key %q: entry %q has %d bytes, want at least %d", name, installKeyEntry, len(key), installKeyBytes)
+	}
+	return key, nil
+}
+
+func (o Operator) createInstallKey(ctx context.Context, writer client.Writer) error {
+	key := make([]byte, installKeyBytes)
+	if _, err := io.ReadFull(seam.Reader(o.Gate, o.Random), key); err != nil {
+		return fmt.Errorf("read randomness: %w", err)
+	}
+	return writer.Create(ctx, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: o.Namespace, Name: installKeyName},
+		Data:       map[string][]byte{installKeyEntry: key},
+	})
+}

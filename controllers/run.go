@@ -1,0 +1,76 @@
+package controllers
+
+import (
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/apply"
+	"github.com/gitseal/gitseal/internal/live"
+	"github.com/gitseal/gitseal/internal/secret"
+)
+
+// run is one reconcile of one Application.
+type run struct {
+	// base is the Application as read; app is a copy whose status is changed.
+	base *v1alpha1.Application
+	app  *v1alpha1.Application
+
+	memory *memory
+	target apply.Target
+	now    time.Time
+
+	// values are those opened in this run, also when it fails, so that what it
+	// says can be cleaned of them.
+	values *secret.Set
+
+	// reason is why the run changes something, as history records it.
+	reason  string
+	changed int
+	pruned  int
+
+	// progress says what is waited for, once everything is applied.
+	progress string
+	// again is when to look again; 0 means at the next poll.
+	again time.Duration
+}
+
+// begin takes stock. Nothing is written.
+func (r *ApplicationReconciler) begin(app *v1alpha1.Application) *run {
+	name := client.ObjectKeyFromObject(app)
+	r.signals.learn(name)
+	run := &run{
+		base: app, app: app.DeepCopy(), memory: r.memories.of(name), now: r.Clock.Now(),
+		target: apply.Target{
+			Application: name,
+			Identity:    live.Identity{Namespace: app.Namespace, ServiceAccount: app.Spec.Destination.ServiceAccountName},
+			Namespace:   app.Spec.Destination.Namespace,
+		},
+	}
+	if run.target.Namespace == "" {
+		run.target.Namespace = app.Namespace
+	}
+	if m := run.memory; m.status != nil && live.Version(app.ResourceVersion) < m.statusVersion {
+		m.status.DeepCopyInto(&run.app.Status)
+	}
+	return run
+}
+
+func (r *run) timeout() time.Duration {
+	if d := r.app.Spec.Sync.Timeout.Duration; d > 0 {
+		return d
+	}
+	return defaultTimeout
+}
+
+func (r *run) suspended() bool {
+	s := r.app.Spec.Suspend
+	return s != nil && (s.Until == nil || r.now.Before(s.Until.Time))
+}
+
+// requested reports whether somebody asked for a sync that was not done yet.
+func (r *run) requested() bool {
+	asked := r.app.Annotations[v1alpha1.AnnotationSyncRequestedAt]
+	return asked != "" && asked != r.app.Status.LastHandledSyncAt
+}

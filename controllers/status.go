@@ -1,0 +1,308 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/apply"
+	"github.com/gitseal/gitseal/internal/failure"
+	"github.com/gitseal/gitseal/internal/live"
+)
+
+// reporter names the operator in events.
+const reporter = "gitseal.dev/controller"
+
+const (
+	maxHistory = 10
+	maxMessage = 1024
+	// maxWaiting is how many unhealthy objects a message names.
+	maxWaiting = 3
+	// stalledRetry bounds how soon a stalled Application is looked at again:
+	// what would mend it comes as an event or with the next poll.
+	stalledRetry = 10 * time.Minute
+)
+
+// verdict of a class of failure: what the kstatus conditions become. This is
+// the one table that decides it.
+var verdicts = map[failure.Class]struct {
+	reconciling bool
+	stalled     bool
+	event       bool
+}{
+	failure.Fail:  {reconciling: true, event: true},
+	failure.Wait:  {reconciling: true},
+	failure.Stall: {stalled: true, event: true},
+}
+
+// announce tells that a sync has begun, where it will take more than a moment.
+func (r *ApplicationReconciler) announce(ctx context.Context, run *run, objects int) error {
+	if objects <= 1 {
+		return nil
+	}
+	run.set(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, "applying "+run.revision())
+	run.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonProgressing, "applying "+run.revision())
+	run.remove(v1alpha1.ConditionStalled)
+	return r.writeStatus(ctx, run)
+}
+
+// finish writes down how a run ended and says when to come back.
+func (r *ApplicationReconciler) finish(ctx context.Context, run *run, err error) (ctrl.Result, error) {
+	ctx = context.WithoutCancel(ctx)
+	if apierrors.IsConflict(err) {
+		return ctrl.Result{RequeueAfter: conflictRetry}, nil
+	}
+	run.report()
+	if run.requested() {
+		run.app.Status.LastHandledSyncAt = run.app.Annotations[v1alpha1.AnnotationSyncRequestedAt]
+	}
+	var result ctrl.Result
+	if err == nil {
+		result = r.succeed(run)
+	} else {
+		result = r.fail(ctx, run, r.clean(run, failure.From(err, v1alpha1.ReasonApplyFailed)))
+	}
+	return result, r.writeStatus(ctx, run)
+}
+
+const conflictRetry = 100 * time.Millisecond
+
+func (r *ApplicationReconciler) succeed(run *run) ctrl.Result {
+	observe(run, "")
+	run.record()
+	run.app.Status.ObservedGeneration = run.app.Generation
+	run.remove(v1alpha1.ConditionStalled)
+	run.set(v1alpha1.ConditionSynced, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "applied "+run.revision())
+	run.setSecrets(nil)
+	if run.progress == "" {
+		run.remove(v1alpha1.ConditionReconciling)
+		run.set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "applied "+run.revision())
+		run.set(v1alpha1.ConditionHealthy, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "every object is healthy")
+	} else {
+		run.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonProgressing, run.progress)
+		run.set(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, run.progress)
+		run.set(v1alpha1.ConditionHealthy, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, run.progress)
+	}
+	if n := run.changed + run.pruned; n > 0 {
+		r.Recorder.Eventf(run.app, nil, corev1.EventTypeNormal, "Applied", "Sync",
+			"Applied %d and pruned %d objects at %s", run.changed, run.pruned, run.revision())
+	}
+	return ctrl.Result{RequeueAfter: soonest(run.again, run.nextPoll())}
+}
+
+func (r *ApplicationReconciler) fail(ctx context.Context, run *run, f *failure.Error) ctrl.Result {
+	observe(run, f.Reason)
+	message := shorten(f.Message())
+	before := meta.FindStatusCondition(run.app.Status.Conditions, v1alpha1.ConditionReady)
+	news := before == nil || before.Reason != f.Reason || before.Message != message
+	v := verdicts[f.Class]
+	run.app.Status.ObservedGeneration = run.app.Generation
+	run.set(v1alpha1.ConditionReady, metav1.ConditionFalse, f.Reason, message)
+	run.toggle(v.reconciling, v1alpha1.ConditionReconciling, v1alpha1.ReasonRetrying, message)
+	run.toggle(v.stalled, v1alpha1.ConditionStalled, f.Reason, message)
+	run.setSecrets(f)
+	if f.Reason == v1alpha1.ReasonUnhealthy {
+		run.record()
+		run.set(v1alpha1.ConditionHealthy, metav1.ConditionFalse, f.Reason, message)
+		run.set(v1alpha1.ConditionSynced, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "applied "+run.revision())
+	} else {
+		run.set(v1alpha1.ConditionSynced, metav1.ConditionFalse, f.Reason, message)
+	}
+	if news {
+		logf.FromContext(ctx).Info("Sync did not succeed", "reason", f.Reason, "class", f.Class.String(), "why", message)
+		if v.event {
+			r.Recorder.Eventf(run.app, nil, corev1.EventTypeWarning, f.Reason, "Sync", "%s", message)
+		}
+	}
+	retry := run.app.Spec.Sync.RetryInterval.Duration
+	if f.Class == failure.Stall {
+		retry = stalledRetry
+	}
+	return ctrl.Result{RequeueAfter: soonest(retry, run.nextPoll())}
+}
+
+// finishDeletion writes down why an Application cannot go yet.
+func (r *ApplicationReconciler) finishDeletion(ctx context.Context, run *run, err error) (ctrl.Result, error) {
+	if err == nil {
+		return ctrl.Result{}, nil
+	}
+	if apierrors.IsConflict(err) {
+		return ctrl.Result{RequeueAfter: conflictRetry}, nil
+	}
+	ctx = context.WithoutCancel(ctx)
+	f := r.clean(run, failure.From(err, v1alpha1.ReasonPruneFailed))
+	f.Hint = strings.TrimPrefix(f.Hint+"; or set spec.sync.deletionPolicy to Orphan to leave the objects behind", "; ")
+	return r.fail(ctx, run, f), r.writeStatus(ctx, run)
+}
+
+// finishSuspended says that nothing is done, and until when.
+func (r *ApplicationReconciler) finishSuspended(ctx context.Context, run *run) (ctrl.Result, error) {
+	s := run.app.Spec.Suspend
+	message := "suspended"
+	if s.Reason != "" {
+		message += ": " + s.Reason
+	}
+	run.app.Status.ObservedGeneration = run.app.Generation
+	run.remove(v1alpha1.ConditionReconciling)
+	run.remove(v1alpha1.ConditionStalled)
+	run.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSuspended, shorten(message))
+	var result ctrl.Result
+	if s.Until != nil {
+		result.RequeueAfter = s.Until.Sub(run.now)
+	}
+	return result, r.writeStatus(ctx, run)
+}
+
+// clean takes every value that was opened in a run out of a failure's text. It
+// is the second line of defence: stages build their errors without values.
+func (r *ApplicationReconciler) clean(run *run, f *failure.Error) *failure.Error {
+	text, hint := f.Error(), f.Hint
+	if run.values != nil {
+		text, hint = run.values.Redact(text), run.values.Redact(hint)
+	}
+	return f.Rewrite(text, hint)
+}
+
+// writeStatus patches the status if it changed, in one call.
+func (r *ApplicationReconciler) writeStatus(ctx context.Context, run *run) error {
+	if equality.Semantic.DeepEqual(run.base.Status, run.app.Status) {
+		return nil
+	}
+	written := run.app.DeepCopy()
+	if err := r.Client.Status().Patch(ctx, written, client.MergeFrom(run.base)); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("write the status of Application %q: %w", run.target.Application, err)
+	}
+	run.memory.status, run.memory.statusVersion = written.Status.DeepCopy(), live.Version(written.ResourceVersion)
+	run.base = written
+	run.app.ResourceVersion = written.ResourceVersion
+	return nil
+}
+
+func (r *run) nextPoll() time.Duration {
+	interval := r.app.Spec.Source.Git.Interval.Duration
+	if r.memory.polledAt.IsZero() {
+		return interval
+	}
+	return max(r.memory.polledAt.Add(interval).Sub(r.now), time.Millisecond)
+}
+
+func (r *run) revision() string {
+	if r.memory.wanted == nil {
+		return "no revision"
+	}
+	return r.memory.wanted.inputs.commit
+}
+
+// report counts.
+func (r *run) report() {
+	w := r.memory.wanted
+	if w == nil {
+		return
+	}
+	s := &r.app.Status
+	s.Secrets = &v1alpha1.SecretsStatus{Policy: r.app.Spec.Secrets.Policy, Files: int32(w.files), Opened: int32(w.opened)}
+	s.Resources = &v1alpha1.ResourcesStatus{
+		Desired: int32(len(w.items)), Applied: int32(min(r.memory.ledger.Len(), len(w.items))),
+		Drifted: r.memory.drifted, Unhealthy: int32(len(r.memory.ledger.Unhealthy())),
+	}
+}
+
+// record writes the revision that is now in place and, where something
+// changed, a line of history. Drift corrected again and again at one revision
+// takes one line.
+func (r *run) record() {
+	s, w := &r.app.Status, r.memory.wanted
+	if w == nil {
+		return
+	}
+	moved := s.Source == nil || s.Source.Revision != w.inputs.commit
+	s.Source = &v1alpha1.SourceStatus{Revision: w.inputs.commit, Author: w.snapshot.Author, Subject: w.snapshot.Subject}
+	changed := int32(r.changed + r.pruned)
+	if changed == 0 && !moved {
+		return
+	}
+	entry := v1alpha1.HistoryEntry{
+		Revision: w.inputs.commit, Author: w.snapshot.Author, AppliedAt: metav1.NewTime(r.now.Truncate(time.Second)),
+		Changed: changed, Reason: r.reason,
+	}
+	if entry.Reason == "" {
+		entry.Reason = v1alpha1.SyncDrift
+	}
+	if len(s.History) > 0 && s.History[0].Revision == entry.Revision && s.History[0].Reason == entry.Reason {
+		entry.Changed += s.History[0].Changed
+		s.History = s.History[1:]
+	}
+	s.History = slices.Insert(s.History, 0, entry)
+	s.History = s.History[:min(len(s.History), maxHistory)]
+}
+
+func (r *run) set(kind string, status metav1.ConditionStatus, reason, message string) {
+	meta.SetStatusCondition(&r.app.Status.Conditions, metav1.Condition{
+		Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: r.app.Generation,
+	})
+}
+
+func (r *run) remove(kind string) { meta.RemoveStatusCondition(&r.app.Status.Conditions, kind) }
+
+func (r *run) toggle(on bool, kind, reason, message string) {
+	if on {
+		r.set(kind, metav1.ConditionTrue, reason, message)
+		return
+	}
+	r.remove(kind)
+}
+
+// secretReasons are the failures that are about secrets.
+var secretReasons = []string{
+	v1alpha1.ReasonKeyUnavailable, v1alpha1.ReasonDecryptionFailed, v1alpha1.ReasonPolicyViolated,
+}
+
+// setSecrets says whether the secrets of the newest revision could be opened.
+// A failure elsewhere says nothing about them.
+func (r *run) setSecrets(f *failure.Error) {
+	switch w := r.memory.wanted; {
+	case f != nil && slices.Contains(secretReasons, f.Reason):
+		r.set(v1alpha1.ConditionSecretsReady, metav1.ConditionFalse, f.Reason, shorten(f.Message()))
+	case f == nil && w != nil:
+		r.set(v1alpha1.ConditionSecretsReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded,
+			fmt.Sprintf("opened %d values of %d files under policy %s", w.opened, w.files, r.app.Spec.Secrets.Policy))
+	}
+}
+
+func waitingFor(sick []apply.Sick) string {
+	names := make([]string, 0, maxWaiting)
+	for _, s := range sick[:min(len(sick), maxWaiting)] {
+		names = append(names, s.ID.String()+": "+s.Note)
+	}
+	text := "waiting for " + strings.Join(names, "; ")
+	if more := len(sick) - maxWaiting; more > 0 {
+		text += fmt.Sprintf("; and %d more", more)
+	}
+	return shorten(text)
+}
+
+func shorten(s string) string {
+	if len(s) <= maxMessage {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxMessage-len("…")], "") + "…"
+}
+
+func conditionTrue(app *v1alpha1.Application, kind string) bool {
+	return meta.IsStatusConditionTrue(app.Status.Conditions, kind)
+}

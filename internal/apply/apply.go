@@ -1,0 +1,123 @@
+// Package apply brings rendered objects into the cluster: it builds what is
+// sent, compares it with what was applied last and with what the watches saw,
+// injects values, applies server-side as the Application's ServiceAccount in
+// waves, prunes, and reads health.
+//
+// It is the only part of the controller that reveals values, one object at a
+// time, at the moment the object is sent. It writes no condition and no event.
+package apply
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/live"
+	"github.com/gitseal/gitseal/internal/render"
+)
+
+// ID identifies an object across versions of its kind.
+type ID struct {
+	schema.GroupKind
+	Namespace string
+	Name      string
+}
+
+func (id ID) String() string {
+	if id.Namespace == "" {
+		return fmt.Sprintf("%s %q", id.Kind, id.Name)
+	}
+	return fmt.Sprintf("%s %q in namespace %q", id.Kind, id.Name, id.Namespace)
+}
+
+// Target says for whom objects are applied.
+type Target struct {
+	// Application is the parent of the ApplySet.
+	Application types.NamespacedName
+	// Identity is the ServiceAccount to apply, watch and prune as.
+	Identity live.Identity
+	// Namespace is for objects that name none.
+	Namespace string
+}
+
+// ApplySet is the id of the target's ApplySet, as KEP-3659 derives it from the
+// parent's name, namespace, kind and group.
+func (t Target) ApplySet() string {
+	sum := sha256.Sum256([]byte(t.Application.Name + "." + t.Application.Namespace +
+		".Application." + v1alpha1.GroupVersion.Group))
+	return "applyset-" + base64.RawURLEncoding.EncodeToString(sum[:]) + "-v1"
+}
+
+// Item is one object, ready to be sent but for its values.
+type Item struct {
+	ID     ID
+	Origin render.Origin
+	// Scope is the watch that covers the object.
+	Scope live.Scope
+	// Wave is when it is applied: lower ones first.
+	Wave Wave
+	// HasStatus: the API server's answer tells the object's health.
+	HasStatus bool
+	// HasTokens: values are injected when it is sent, so no answer about it
+	// may be repeated.
+	HasTokens bool
+	// Brought: its kind comes with a CustomResourceDefinition among the items
+	// and is not served yet.
+	Brought bool
+	// Housed: its namespace is created by another item.
+	Housed bool
+
+	path   string // of the object on the API server
+	body   []byte // JSON, tokens for values
+	digest [sha256.Size]byte
+}
+
+func (i Item) key() live.Key { return live.Key{Namespace: i.ID.Namespace, Name: i.ID.Name} }
+
+// Wave orders kinds: what others need comes first.
+type Wave int
+
+// The waves, in the order they are applied.
+const (
+	WaveDefinitions Wave = iota // Namespaces and CustomResourceDefinitions
+	WaveIdentity                // ServiceAccounts and RBAC
+	WaveConfig                  // Secrets and ConfigMaps
+	WaveRest
+)
+
+func waveOf(gk schema.GroupKind) Wave {
+	switch {
+	case gk == kindNamespace, gk == kindCRD:
+		return WaveDefinitions
+	case gk.Group == "rbac.authorization.k8s.io", gk.Group == "" && gk.Kind == "ServiceAccount":
+		return WaveIdentity
+	case gk == kindSecret, gk.Group == "" && gk.Kind == "ConfigMap":
+		return WaveConfig
+	}
+	return WaveRest
+}
+
+var (
+	kindNamespace = schema.GroupKind{Kind: "Namespace"}
+	kindSecret    = schema.GroupKind{Kind: "Secret"}
+	kindPVC       = schema.GroupKind{Kind: "PersistentVolumeClaim"}
+	kindCRD       = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
+)
+
+// Scopes returns the watches that cover items whose kind the API server
+// serves, each once.
+func Scopes(items []Item) []live.Scope {
+	seen := map[live.Scope]bool{}
+	var scopes []live.Scope
+	for _, i := range items {
+		if !seen[i.Scope] && !i.Brought {
+			seen[i.Scope] = true
+			scopes = append(scopes, i.Scope)
+		}
+	}
+	return scopes
+}

@@ -1,0 +1,255 @@
+package apply
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"path"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/failure"
+	"github.com/gitseal/gitseal/internal/health"
+	"github.com/gitseal/gitseal/internal/live"
+	"github.com/gitseal/gitseal/internal/render"
+	"github.com/gitseal/gitseal/internal/secret"
+)
+
+// Build turns rendered objects into items. A kind that neither the API server
+// nor a CustomResourceDefinition among the objects knows is a Wait.
+func (e *Engine) Build(t Target, objects []render.Object) ([]Item, error) {
+	b := builder{target: t, mapper: e.mapper, applySet: t.ApplySet(), defined: definedKinds(objects), created: map[string]bool{}}
+	for _, o := range objects {
+		if o.GroupVersionKind().GroupKind() == kindNamespace {
+			b.created[o.GetName()] = true
+		}
+	}
+	items := make([]Item, 0, len(objects))
+	seen := make(map[ID]render.Origin, len(objects))
+	for _, o := range objects {
+		item, err := b.item(o)
+		if err != nil {
+			return nil, err
+		}
+		if first, dup := seen[item.ID]; dup {
+			return nil, failure.Stallf(v1alpha1.ReasonObjectInvalid, "%s: %s is already defined at %s", item.Origin, item.ID, first).
+				WithHint("remove one of the two")
+		}
+		seen[item.ID] = item.Origin
+		items = append(items, item)
+	}
+	return items, nil
+}
+
+type builder struct {
+	target   Target
+	mapper   meta.RESTMapper
+	applySet string
+	defined  map[schema.GroupVersionKind]definition
+	created  map[string]bool // namespaces that the objects create
+}
+
+// definition is a kind that a CustomResourceDefinition among the objects
+// brings along.
+type definition struct {
+	plural     string
+	namespaced bool
+}
+
+func definedKinds(objects []render.Object) map[schema.GroupVersionKind]definition {
+	defined := map[schema.GroupVersionKind]definition{}
+	for _, o := range objects {
+		if o.GroupVersionKind().GroupKind() != kindCRD {
+			continue
+		}
+		group, _, _ := unstructured.NestedString(o.Object, "spec", "group")
+		kind, _, _ := unstructured.NestedString(o.Object, "spec", "names", "kind")
+		plural, _, _ := unstructured.NestedString(o.Object, "spec", "names", "plural")
+		scope, _, _ := unstructured.NestedString(o.Object, "spec", "scope")
+		versions, _, _ := unstructured.NestedSlice(o.Object, "spec", "versions")
+		for _, v := range versions {
+			version, _ := v.(map[string]any)
+			name, _ := version["name"].(string)
+			defined[schema.GroupVersionKind{Group: group, Version: name, Kind: kind}] =
+				definition{plural: plural, namespaced: scope == "Namespaced"}
+		}
+	}
+	return defined
+}
+
+func (b *builder) item(o render.Object) (Item, error) {
+	gvk := o.GroupVersionKind()
+	resource, namespaced, brought, err := b.resource(o, gvk)
+	if err != nil {
+		return Item{}, err
+	}
+	own := o.DeepCopy()
+	switch {
+	case !namespaced:
+		own.SetNamespace("")
+	case own.GetNamespace() == "":
+		own.SetNamespace(b.target.Namespace)
+	}
+	labels := own.GetLabels()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[v1alpha1.ApplySetPartOfLabel] = b.applySet
+	own.SetLabels(labels)
+	if gvk.GroupKind() == kindSecret {
+		foldStringData(own.Object)
+	}
+	body, err := json.Marshal(own.Object)
+	if err != nil {
+		return Item{}, failure.Stallf(v1alpha1.ReasonObjectInvalid, "%s: encode %s %q: %w", o.Origin, gvk.Kind, o.GetName(), err)
+	}
+	return Item{
+		ID:        ID{GroupKind: gvk.GroupKind(), Namespace: own.GetNamespace(), Name: own.GetName()},
+		Origin:    o.Origin,
+		Scope:     live.Scope{Identity: b.target.Identity, Resource: resource, Namespace: own.GetNamespace()},
+		Wave:      waveOf(gvk.GroupKind()),
+		HasStatus: health.HasStatus(gvk.GroupKind()),
+		HasTokens: holdsTokens(own.Object),
+		Brought:   brought,
+		Housed:    b.created[own.GetNamespace()],
+		path:      objectPath(resource, own.GetNamespace(), own.GetName()),
+		body:      body,
+		// The body holds tokens, which are keyed, so this is no oracle for a
+		// value; and it never leaves the process.
+		digest: sha256.Sum256(body),
+	}, nil
+}
+
+func (b *builder) resource(o render.Object, gvk schema.GroupVersionKind) (r schema.GroupVersionResource, namespaced, brought bool, err error) {
+	mapping, err := b.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+	if err == nil {
+		return mapping.Resource, mapping.Scope.Name() == meta.RESTScopeNameNamespace, false, nil
+	}
+	if !meta.IsNoMatchError(err) {
+		return r, false, false, failure.Failf(v1alpha1.ReasonApplyFailed, "ask the API server for its kinds: %w", err)
+	}
+	if d, ok := b.defined[gvk]; ok {
+		return gvk.GroupVersion().WithResource(d.plural), d.namespaced, true, nil
+	}
+	return r, false, false, failure.Waitf(v1alpha1.ReasonKindUnknown, "%s: the cluster does not know kind %s of %s", o.Origin, gvk.Kind, gvk.GroupVersion()).
+		WithHint("install its CustomResourceDefinition, or correct apiVersion and kind; nothing is applied until then")
+}
+
+func objectPath(r schema.GroupVersionResource, namespace, name string) string {
+	return path.Join(resourcePath(r, namespace), name)
+}
+
+func resourcePath(r schema.GroupVersionResource, namespace string) string {
+	base := path.Join("/apis", r.Group, r.Version)
+	if r.Group == "" {
+		base = path.Join("/api", r.Version)
+	}
+	if namespace != "" {
+		base = path.Join(base, "namespaces", namespace)
+	}
+	return path.Join(base, r.Resource)
+}
+
+// foldStringData moves a Secret's stringData into data, as the API server
+// would. Server-side apply keeps book of what was sent: a key sent under
+// stringData would stay in data for ever once it is gone from Git.
+func foldStringData(secret map[string]any) {
+	text, ok := secret["stringData"].(map[string]any)
+	if !ok {
+		return
+	}
+	data, ok := secret["data"].(map[string]any)
+	if !ok {
+		data = map[string]any{}
+	}
+	for k, v := range text {
+		if s, ok := v.(string); ok {
+			data[k] = base64.StdEncoding.EncodeToString([]byte(s))
+		}
+	}
+	secret["data"] = data
+	delete(secret, "stringData")
+}
+
+// holdsTokens looks for tokens in strings, and in the base64 of a Secret.
+func holdsTokens(v any) bool {
+	switch v := v.(type) {
+	case string:
+		return secret.HasToken(v) || secret.HasToken(decoded(v))
+	case map[string]any:
+		for _, e := range v {
+			if holdsTokens(e) {
+				return true
+			}
+		}
+	case []any:
+		for _, e := range v {
+			if holdsTokens(e) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func decoded(s string) string {
+	// The base64 of text with a token is longer than the token itself.
+	if len(s) < len(secret.TokenPrefix) || strings.ContainsAny(s, " .\n") {
+		return ""
+	}
+	b, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// GroupKinds lists the kinds of items in the form of the ApplySet annotation,
+// Kind.group, each once.
+func GroupKinds(items []Item) map[schema.GroupKind]bool {
+	kinds := map[schema.GroupKind]bool{}
+	for _, i := range items {
+		kinds[i.ID.GroupKind] = true
+	}
+	return kinds
+}
+
+// Namespaces lists the namespaces of items, without "".
+func Namespaces(items []Item) map[string]bool {
+	namespaces := map[string]bool{}
+	for _, i := range items {
+		if i.ID.Namespace != "" {
+			namespaces[i.ID.Namespace] = true
+		}
+	}
+	return namespaces
+}
+
+// MemberScopes returns the watches over the kinds and namespaces that an
+// ApplySet's parent records. Kinds that the API server no longer serves have
+// no members and are left out.
+func (e *Engine) MemberScopes(t Target, kinds []schema.GroupKind, namespaces []string) ([]live.Scope, error) {
+	var scopes []live.Scope
+	for _, gk := range kinds {
+		mapping, err := e.mapper.RESTMapping(gk)
+		if meta.IsNoMatchError(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("ask the API server for kind %s: %w", gk, err)
+		}
+		if mapping.Scope.Name() != meta.RESTScopeNameNamespace {
+			scopes = append(scopes, live.Scope{Identity: t.Identity, Resource: mapping.Resource})
+			continue
+		}
+		for _, ns := range namespaces {
+			scopes = append(scopes, live.Scope{Identity: t.Identity, Resource: mapping.Resource, Namespace: ns})
+		}
+	}
+	return scopes, nil
+}

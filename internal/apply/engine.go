@@ -1,0 +1,223 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/failure"
+	"github.com/gitseal/gitseal/internal/health"
+	"github.com/gitseal/gitseal/internal/live"
+	"github.com/gitseal/gitseal/internal/secret"
+)
+
+// Watches is what the engine reads instead of asking the API server.
+type Watches interface {
+	Find(s live.Scope, key live.Key, written uint64) (live.Object, live.Presence)
+	Members(s live.Scope, applySet string) map[live.Key]live.Object
+}
+
+// RESTClients gives the raw client of an identity.
+type RESTClients interface {
+	REST(live.Identity) (rest.Interface, error)
+}
+
+// Engine applies and prunes. It holds no state of any Application.
+type Engine struct {
+	clients           RESTClients
+	mapper            meta.RESTMapper
+	watches           Watches
+	operatorNamespace string
+	slots             chan struct{} // bounds requests in flight, over all Applications
+}
+
+// Options configures an Engine.
+type Options struct {
+	Clients RESTClients
+	Mapper  meta.RESTMapper
+	Watches Watches
+	// OperatorNamespace is never pruned, nor anything in it.
+	OperatorNamespace string
+	// Parallel is how many requests may be in flight. Default: 32.
+	Parallel int
+}
+
+const defaultParallel = 32
+
+// NewEngine returns an engine.
+func NewEngine(o Options) *Engine {
+	if o.Parallel <= 0 {
+		o.Parallel = defaultParallel
+	}
+	return &Engine{
+		clients: o.Clients, mapper: o.Mapper, watches: o.Watches,
+		operatorNamespace: o.OperatorNamespace,
+		slots:             make(chan struct{}, o.Parallel),
+	}
+}
+
+// each runs do for every item in parallel and returns all errors, joined in
+// the order of the items.
+func (e *Engine) each(ctx context.Context, items []Item, do func(context.Context, Item) error) error {
+	errs := make([]error, len(items))
+	var g errgroup.Group
+	for i, item := range items {
+		select {
+		case e.slots <- struct{}{}:
+		case <-ctx.Done():
+			errs[i] = failure.Failf(v1alpha1.ReasonApplyFailed, "apply %s: %w", item.ID, context.Cause(ctx))
+			continue
+		}
+		g.Go(func() error {
+			defer func() { <-e.slots }()
+			errs[i] = do(ctx, item)
+			return nil
+		})
+	}
+	_ = g.Wait()
+	return errors.Join(errs...)
+}
+
+// Preflight sends, as a dry run, one item of each resource and namespace that
+// nothing was applied to before, so that a missing namespace or right is found
+// before anything is applied.
+func (e *Engine) Preflight(ctx context.Context, items []Item, ledger *Ledger, values *secret.Set) error {
+	var first []Item
+	seen := map[live.Scope]bool{}
+	for _, item := range items {
+		if item.Brought || item.Housed || seen[item.Scope] || ledger.isProven(item.Scope) {
+			continue
+		}
+		seen[item.Scope] = true
+		first = append(first, item)
+	}
+	return e.each(ctx, first, func(ctx context.Context, item Item) error {
+		_, err := e.send(ctx, item, values, true)
+		if err == nil {
+			ledger.prove(item.Scope)
+		}
+		return err
+	})
+}
+
+// Apply sends items, wave after wave, and records the answers. A wave with an
+// error is the last. Changed counts the objects that were created or
+// configured; the others were already as they should be.
+func (e *Engine) Apply(ctx context.Context, items []Item, ledger *Ledger, values *secret.Set) (changed int, err error) {
+	for _, wave := range byWave(items) {
+		results := make(chan bool, len(wave))
+		err := e.each(ctx, wave, func(ctx context.Context, item Item) error {
+			did, err := e.applyOne(ctx, item, ledger, values)
+			results <- did
+			return err
+		})
+		close(results)
+		for did := range results {
+			if did {
+				changed++
+			}
+		}
+		if err != nil {
+			return changed, err
+		}
+		if err := e.established(ctx, wave); err != nil {
+			return changed, err
+		}
+	}
+	return changed, nil
+}
+
+func (e *Engine) applyOne(ctx context.Context, item Item, ledger *Ledger, values *secret.Set) (changed bool, err error) {
+	before, presence := e.watches.Find(item.Scope, item.key(), 0)
+	a, err := e.send(ctx, item, values, false)
+	if err != nil {
+		return false, err
+	}
+	ledger.put(item.ID, record{
+		digest: item.digest, version: a.object.ResourceVersion, owned: a.object.Owned,
+		state: a.state, note: a.note, judged: a.object.ResourceVersion,
+	})
+	return presence != live.Present || before.ResourceVersion != a.object.ResourceVersion, nil
+}
+
+func byWave(items []Item) [][]Item {
+	sorted := slices.Clone(items)
+	slices.SortStableFunc(sorted, func(a, b Item) int { return int(a.Wave - b.Wave) })
+	var waves [][]Item
+	for len(sorted) > 0 {
+		n := 1
+		for n < len(sorted) && sorted[n].Wave == sorted[0].Wave {
+			n++
+		}
+		waves, sorted = append(waves, sorted[:n]), sorted[n:]
+	}
+	return waves
+}
+
+const establishTick = 100 * time.Millisecond
+
+// established waits until the CustomResourceDefinitions of a wave are served.
+// It ends with the context.
+func (e *Engine) established(ctx context.Context, wave []Item) error {
+	for _, item := range wave {
+		if item.ID.GroupKind != kindCRD {
+			continue
+		}
+		for {
+			state, note, err := e.look(ctx, item)
+			if err != nil {
+				return err
+			}
+			if state == health.Current {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return failure.Failf(v1alpha1.ReasonApplyFailed, "%s: %s is not established: %s", item.Origin, item.ID, note)
+			case <-time.After(establishTick):
+			}
+		}
+	}
+	if r, ok := e.mapper.(meta.ResettableRESTMapper); ok && slices.ContainsFunc(wave, func(i Item) bool { return i.ID.GroupKind == kindCRD }) {
+		r.Reset()
+	}
+	return nil
+}
+
+// Prune deletes stale members, unless somebody replaced them meanwhile.
+func (e *Engine) Prune(ctx context.Context, stale []Member) (pruned int, err error) {
+	var errs []error
+	for _, m := range stale {
+		if err := e.remove(ctx, m); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		pruned++
+	}
+	return pruned, errors.Join(errs...)
+}
+
+func (e *Engine) remove(ctx context.Context, m Member) error {
+	client, err := e.clients.REST(m.Scope.Identity)
+	if err != nil {
+		return err
+	}
+	background := metav1.DeletePropagationBackground
+	body, err := encodeDeleteOptions(&metav1.DeleteOptions{
+		Preconditions:     &metav1.Preconditions{UID: &m.object.UID},
+		PropagationPolicy: &background,
+	})
+	if err != nil {
+		return err
+	}
+	result := client.Delete().AbsPath(objectPath(m.Scope.Resource, m.Key.Namespace, m.Key.Name)).
+		SetHeader("Accept", acceptMetadata).Body(body).Do(ctx)
+	return e.deletion(ctx, m, result.Error())
+}

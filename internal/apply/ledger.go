@@ -1,0 +1,109 @@
+package apply
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"slices"
+	"sync"
+
+	"github.com/gitseal/gitseal/internal/health"
+	"github.com/gitseal/gitseal/internal/live"
+)
+
+// Ledger remembers, for one Application, what was applied and what the API
+// server answered. It lives in memory: after a restart everything is applied
+// once more, which changes nothing where nothing has changed.
+type Ledger struct {
+	mu      sync.Mutex
+	records map[ID]record
+	proven  map[live.Scope]bool
+}
+
+type record struct {
+	digest  [sha256.Size]byte
+	version uint64 // resource version that the last apply returned
+	owned   uint64 // fingerprint of our fields at that version
+	state   health.State
+	note    string
+	// judged is the resource version that state and note speak of.
+	judged uint64
+}
+
+// NewLedger returns an empty ledger.
+func NewLedger() *Ledger {
+	return &Ledger{records: map[ID]record{}, proven: map[live.Scope]bool{}}
+}
+
+func (l *Ledger) get(id ID) (record, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r, ok := l.records[id]
+	return r, ok
+}
+
+func (l *Ledger) put(id ID, r record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.records[id] = r
+}
+
+// prove notes that objects of a scope can be applied.
+func (l *Ledger) prove(s live.Scope) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.proven[s] = true
+}
+
+func (l *Ledger) isProven(s live.Scope) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.proven[s]
+}
+
+// Keep forgets all objects but those of items.
+func (l *Ledger) Keep(items []Item) {
+	wanted := make(map[ID]bool, len(items))
+	for _, i := range items {
+		wanted[i.ID] = true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id := range l.records {
+		if !wanted[id] {
+			delete(l.records, id)
+		}
+	}
+}
+
+// Len is the number of objects applied.
+func (l *Ledger) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.records)
+}
+
+// Sick is an object that is not healthy.
+type Sick struct {
+	ID    ID
+	State health.State
+	Note  string
+}
+
+// Unhealthy lists the objects that are not Current, in order.
+func (l *Ledger) Unhealthy() []Sick {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var sick []Sick
+	for id, r := range l.records {
+		if r.state != health.Current {
+			sick = append(sick, Sick{id, r.state, r.note})
+		}
+	}
+	slices.SortFunc(sick, func(a, b Sick) int { return compareIDs(a.ID, b.ID) })
+	return sick
+}
+
+func compareIDs(a, b ID) int {
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Group, b.Group),
+		cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+}

@@ -1,0 +1,134 @@
+package apply
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/failure"
+	"github.com/gitseal/gitseal/internal/live"
+)
+
+// Plan is what has to be sent.
+type Plan struct {
+	// Changed items were never applied, or were applied with another content.
+	Changed []Item
+	// Drifted items are as they were applied last, but the cluster is not.
+	Drifted []Item
+}
+
+// Empty reports whether there is nothing to send.
+func (p Plan) Empty() bool { return len(p.Changed)+len(p.Drifted) == 0 }
+
+// Compare decides what has to be sent, from memory alone.
+func (e *Engine) Compare(items []Item, ledger *Ledger) Plan {
+	var p Plan
+	for _, item := range items {
+		r, known := ledger.get(item.ID)
+		if !known || r.digest != item.digest {
+			p.Changed = append(p.Changed, item)
+			continue
+		}
+		if e.drifted(item, &r) {
+			p.Drifted = append(p.Drifted, item)
+		}
+		ledger.put(item.ID, r)
+	}
+	return p
+}
+
+func (e *Engine) drifted(item Item, r *record) bool {
+	o, presence := e.watches.Find(item.Scope, item.key(), r.version)
+	switch {
+	case presence == live.Absent:
+		return true
+	case presence == live.Unknown, o.Deleting:
+		// It is about to come, or to go: either is told by the next event.
+		return false
+	case o.ResourceVersion == r.version:
+		r.owned = o.Owned
+		return false
+	}
+	return o.Owned != r.owned
+}
+
+// Conflicts finds items that exist as members of another ApplySet whose
+// parent, as alive says, still exists. To apply them would take them away from
+// an Application that takes them back.
+func (e *Engine) Conflicts(t Target, items []Item, alive func(applySet string) (parent string, ok bool)) error {
+	own := t.ApplySet()
+	for _, item := range items {
+		o, presence := e.watches.Find(item.Scope, item.key(), 0)
+		if presence != live.Present || o.ApplySet == "" || o.ApplySet == own {
+			continue
+		}
+		if parent, ok := alive(o.ApplySet); ok {
+			return failure.Stallf(v1alpha1.ReasonApplyFailed, "%s: %s already belongs to Application %s", item.Origin, item.ID, parent).
+				WithHint("remove it from one of the two")
+		}
+	}
+	return nil
+}
+
+// Stale lists the members of the ApplySet that items do not hold, that carry
+// our field manager and that no guard keeps: those that may be pruned.
+func (e *Engine) Stale(t Target, scopes []live.Scope, items []Item) []Member {
+	stale := slices.DeleteFunc(e.leftovers(t, scopes, items), func(m Member) bool {
+		return m.object.Deleting || m.object.Owned == 0 || e.guarded(m)
+	})
+	slices.SortFunc(stale, func(a, b Member) int { return cmp.Compare(a.String(), b.String()) })
+	return stale
+}
+
+// HoldsMore reports whether the ApplySet has members that items do not hold.
+func (e *Engine) HoldsMore(t Target, scopes []live.Scope, items []Item) bool {
+	return len(e.leftovers(t, scopes, items)) > 0
+}
+
+func (e *Engine) leftovers(t Target, scopes []live.Scope, items []Item) []Member {
+	wanted := make(map[live.Scope]map[live.Key]bool)
+	for _, i := range items {
+		if wanted[i.Scope] == nil {
+			wanted[i.Scope] = map[live.Key]bool{}
+		}
+		wanted[i.Scope][i.key()] = true
+	}
+	var left []Member
+	for _, s := range scopes {
+		for key, o := range e.watches.Members(s, t.ApplySet()) {
+			if !wanted[s][key] {
+				left = append(left, Member{Scope: s, Key: key, object: o})
+			}
+		}
+	}
+	return left
+}
+
+// Member is an object in the cluster that belongs to the ApplySet.
+type Member struct {
+	Scope  live.Scope
+	Key    live.Key
+	object live.Object
+}
+
+func (m Member) String() string {
+	if m.Key.Namespace == "" {
+		return fmt.Sprintf("%s %q", m.Scope.Resource.GroupResource(), m.Key.Name)
+	}
+	return fmt.Sprintf("%s %q in namespace %q", m.Scope.Resource.GroupResource(), m.Key.Name, m.Key.Namespace)
+}
+
+// guarded says whether a member must be kept: what takes data with it goes
+// only when its annotation says so, and the operator's own namespace never.
+func (e *Engine) guarded(m Member) bool {
+	gr := m.Scope.Resource.GroupResource()
+	if m.Key.Namespace == e.operatorNamespace || (gr.Group == "" && gr.Resource == "namespaces" && m.Key.Name == e.operatorNamespace) {
+		return true
+	}
+	switch gr.String() {
+	case "namespaces", "persistentvolumeclaims", "customresourcedefinitions.apiextensions.k8s.io":
+		return m.object.Prune != v1alpha1.PruneEnabled
+	}
+	return m.object.Prune == v1alpha1.PruneDisabled
+}

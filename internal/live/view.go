@@ -1,0 +1,193 @@
+package live
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+)
+
+// Key names an object within a scope.
+type Key = types.NamespacedName
+
+// Object is what a watch keeps of an object.
+type Object struct {
+	UID             types.UID
+	ResourceVersion uint64
+	Generation      int64
+	// Owned is a fingerprint of what our field manager owns and when that last
+	// changed; 0 where it owns nothing. The API server takes a field away from
+	// its owner as soon as anybody else changes it, so an unchanged fingerprint
+	// means that every field we applied still has the value we gave it.
+	Owned    uint64
+	ApplySet string
+	Prune    string // value of the annotation gitseal.dev/prune
+	Deleting bool
+}
+
+// Presence says whether an object is there.
+type Presence int
+
+const (
+	// Unknown: the watch has not caught up with what the caller wrote.
+	Unknown Presence = iota
+	// Present: the object is there, and Object is at least as new as asked.
+	Present
+	// Absent: the object is gone, or no longer in the scope's selection.
+	Absent
+)
+
+// Describe reduces metadata to what a watch keeps.
+func Describe(m *metav1.PartialObjectMetadata) Object {
+	return Object{
+		UID:             m.UID,
+		ResourceVersion: Version(m.ResourceVersion),
+		Generation:      m.Generation,
+		Owned:           ownedBy(m.ManagedFields),
+		ApplySet:        m.Labels[v1alpha1.ApplySetPartOfLabel],
+		Prune:           m.Annotations[v1alpha1.AnnotationPrune],
+		Deleting:        m.DeletionTimestamp != nil,
+	}
+}
+
+// Version reads a resource version as the ordered number that it is since
+// KEP-5504; one that is not a number counts as 0, which is older than all.
+func Version(rv string) uint64 {
+	n, err := strconv.ParseUint(rv, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func ownedBy(entries []metav1.ManagedFieldsEntry) uint64 {
+	for _, e := range entries {
+		if e.Manager != v1alpha1.FieldManager || e.Operation != metav1.ManagedFieldsOperationApply || e.Subresource != "" {
+			continue
+		}
+		h := fnv.New64a()
+		if e.FieldsV1 != nil {
+			_, _ = h.Write(e.FieldsV1.GetRawBytes())
+		}
+		if e.Time != nil {
+			_, _ = fmt.Fprint(h, e.Time.Unix())
+		}
+		return h.Sum64()
+	}
+	return 0
+}
+
+// view is the state of one watch.
+type view struct {
+	scope  Scope
+	notify Notify
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	objects map[Key]Object
+	asOf    uint64 // everything up to this resource version has been seen
+	owners  map[string]bool
+	err     error         // why the watch does not work now
+	synced  bool          // it has seen a full list
+	changed chan struct{} // closed and replaced whenever err or synced changes
+}
+
+func newView(s Scope, notify Notify, cancel context.CancelFunc) *view {
+	return &view{
+		scope: s, notify: notify, cancel: cancel,
+		objects: map[Key]Object{}, owners: map[string]bool{}, changed: make(chan struct{}),
+	}
+}
+
+func (v *view) addOwner(owner string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.owners[owner] = true
+}
+
+func (v *view) removeOwner(owner string) (left int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.owners, owner)
+	return len(v.owners)
+}
+
+// waitSynced waits until the watch works. One that fails is given until the
+// end of ctx only if it never said why.
+func (v *view) waitSynced(ctx context.Context) error {
+	for {
+		v.mu.Lock()
+		synced, err, changed := v.synced, v.err, v.changed
+		v.mu.Unlock()
+		if err != nil {
+			return &WatchError{Scope: v.scope, Err: err}
+		}
+		if synced {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return &WatchError{Scope: v.scope, Err: ErrNotSynced}
+		case <-changed:
+		}
+	}
+}
+
+func (v *view) find(key Key, written uint64) (Object, Presence) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	o, ok := v.objects[key]
+	switch {
+	case ok && o.ResourceVersion >= written:
+		return o, Present
+	case !ok && v.synced && v.asOf >= written:
+		return Object{}, Absent
+	default:
+		return Object{}, Unknown
+	}
+}
+
+func (v *view) members(applySet string) map[Key]Object {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	found := map[Key]Object{}
+	for k, o := range v.objects {
+		if o.ApplySet == applySet {
+			found[k] = o
+		}
+	}
+	return found
+}
+
+// failed records why the watch does not work, and tells everybody who relies
+// on it.
+func (v *view) failed(err error) {
+	v.mu.Lock()
+	v.err = err
+	owners := v.signal()
+	v.mu.Unlock()
+	v.tell(owners)
+}
+
+// signal wakes those who wait and returns the owners to notify. v.mu is held.
+func (v *view) signal() []string {
+	close(v.changed)
+	v.changed = make(chan struct{})
+	owners := make([]string, 0, len(v.owners))
+	for o := range v.owners {
+		owners = append(owners, o)
+	}
+	return owners
+}
+
+func (v *view) tell(owners []string) {
+	for _, o := range owners {
+		v.notify(o)
+	}
+}

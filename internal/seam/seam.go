@@ -1,0 +1,91 @@
+// Package seam is where every effect of the operator on the outside passes
+// through, one way per kind: API calls and Git through Transport, randomness
+// through Reader; the clock is an interface wherever it is used. A Gate can
+// count the effects, stop or fail the k-th, or lose its answer, which is how
+// crash safety is tested. In production there is no gate and nothing in
+// between.
+package seam
+
+import (
+	"io"
+	"net/http"
+)
+
+// Kind is a kind of effect.
+type Kind string
+
+// Kinds of effects.
+const (
+	API    Kind = "api"
+	Git    Kind = "git"
+	Random Kind = "random"
+)
+
+// Call is one effect. Name holds method and path, never a query or a body.
+type Call struct {
+	Kind Kind
+	Name string
+}
+
+// Gate sees every effect.
+type Gate interface {
+	// Enter is called before the effect; an error stops it from happening.
+	Enter(Call) error
+	// Leave is called after it, with its error; what it returns is reported in
+	// place of that, so that an effect that happened can seem to have failed.
+	Leave(Call, error) error
+}
+
+// Transport passes requests through the gate. A nil gate gives next itself.
+func Transport(kind Kind, gate Gate, next http.RoundTripper) http.RoundTripper {
+	if gate == nil {
+		return next
+	}
+	return transport{kind, gate, next}
+}
+
+type transport struct {
+	kind Kind
+	gate Gate
+	next http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	call := Call{Kind: t.kind, Name: r.Method + " " + r.URL.Path}
+	if err := t.gate.Enter(call); err != nil {
+		return nil, err
+	}
+	response, err := t.next.RoundTrip(r)
+	if err := t.gate.Leave(call, err); err != nil {
+		if response != nil {
+			_ = response.Body.Close()
+		}
+		return nil, err
+	}
+	return response, nil
+}
+
+// Reader passes reads of randomness through the gate. A nil gate gives next
+// itself.
+func Reader(gate Gate, next io.Reader) io.Reader {
+	if gate == nil {
+		return next
+	}
+	return reader{gate, next}
+}
+
+type reader struct {
+	gate Gate
+	next io.Reader
+}
+
+// Read implements io.Reader.
+func (r reader) Read(p []byte) (int, error) {
+	call := Call{Kind: Random, Name: "read"}
+	if err := r.gate.Enter(call); err != nil {
+		return 0, err
+	}
+	n, err := r.next.Read(p)
+	return n, r.gate.Leave(call, err)
+}

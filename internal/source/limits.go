@@ -1,0 +1,75 @@
+package source
+
+import "time"
+
+// cacheBytes bounds the inflated delta bases kept for the whole Store.
+const cacheBytes = 32 << 20
+
+// maxSymlinks is how many symbolic links one path may lead through.
+const maxSymlinks = 16
+
+// Limits bound what one repository may cost.
+type Limits struct {
+	FileBytes   int64         // one file
+	Files       int           // files in the directories listed in one Snapshot
+	Entries     int           // entries of one directory
+	Depth       int           // directories above a file
+	TotalBytes  int64         // all files read in one Snapshot
+	YAMLNodes   int           // nodes of one YAML file with its aliases expanded
+	YAMLDepth   int           // nesting of one YAML file with aliases expanded
+	FetchBytes  int64         // one download
+	StoreBytes  int64         // downloads kept before a store is begun anew
+	Fetches     int           // downloads kept before a store is begun anew
+	Objects     int           // objects in one download
+	ObjectBytes int64         // one object of a delta chain, held in memory
+	DeltaBytes  int64         // all objects held in memory to index one download
+	RefBytes    int64         // the server's list of branches and tags
+	Time        time.Duration // one Fetch, whatever the context allows
+}
+
+// DefaultLimits returns the limits of a Store whose Options name none.
+func DefaultLimits() Limits {
+	return Limits{
+		FileBytes:   5 << 20,
+		Files:       20_000,
+		Entries:     20_000,
+		Depth:       64,
+		TotalBytes:  128 << 20,
+		YAMLNodes:   100_000,
+		YAMLDepth:   200,
+		FetchBytes:  512 << 20,
+		StoreBytes:  1 << 30,
+		Fetches:     50,
+		Objects:     1_000_000,
+		ObjectBytes: 16 << 20,
+		DeltaBytes:  96 << 20,
+		RefBytes:    32 << 20,
+		Time:        10 * time.Minute,
+	}
+}
+
+func (l Limits) withDefaults() Limits {
+	d := DefaultLimits()
+	orDefault(&l.FileBytes, d.FileBytes)
+	orDefault(&l.Files, d.Files)
+	orDefault(&l.Entries, d.Entries)
+	orDefault(&l.Depth, d.Depth)
+	orDefault(&l.TotalBytes, d.TotalBytes)
+	orDefault(&l.YAMLNodes, d.YAMLNodes)
+	orDefault(&l.YAMLDepth, d.YAMLDepth)
+	orDefault(&l.FetchBytes, d.FetchBytes)
+	orDefault(&l.StoreBytes, d.StoreBytes)
+	orDefault(&l.Fetches, d.Fetches)
+	orDefault(&l.Objects, d.Objects)
+	orDefault(&l.ObjectBytes, d.ObjectBytes)
+	orDefault(&l.DeltaBytes, d.DeltaBytes)
+	orDefault(&l.RefBytes, d.RefBytes)
+	orDefault(&l.Time, d.Time)
+	return l
+}
+
+func orDefault[T ~int | ~int64](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}

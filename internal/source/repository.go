@@ -1,0 +1,288 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/failure"
+)
+
+// repository is one (URL, credentials): the server's last answer and the
+// objects fetched so far.
+type repository struct {
+	store *Store
+	address
+	auth *Credentials
+	used time.Time // guarded by Store.mu
+
+	turn chan struct{} // held by who talks to the server
+
+	mu      sync.Mutex // guards what follows, never held while waiting
+	rt      http.RoundTripper
+	asked   uint64 // questions put to the server so far
+	answer  answer
+	objects *objects
+}
+
+// answer is what the server said, or why it did not.
+type answer struct {
+	question uint64 // 0: never asked
+	at       time.Time
+	refs     *packp.AdvRefs
+	err      error
+}
+
+func newRepository(s *Store, a address, c *Credentials) *repository {
+	return &repository{store: s, address: a, auth: c, turn: make(chan struct{}, 1), objects: &objects{}}
+}
+
+// snapshot answers from what is at hand where that is fresh enough, and asks
+// the server otherwise. Who waits while somebody else asks takes that answer.
+func (r *repository) snapshot(ctx context.Context, req Request) (*Snapshot, error) {
+	r.mu.Lock()
+	arrived := r.asked
+	r.mu.Unlock()
+	if s, err, ok := r.known(req, arrived); ok {
+		return s, err
+	}
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return nil, r.failed(ctx, ctx.Err())
+	}
+	if s, err, ok := r.known(req, arrived); ok {
+		return s, err
+	}
+	s, err := r.update(ctx, req.Ref)
+	if err != nil {
+		return nil, r.failed(ctx, err)
+	}
+	return s, nil
+}
+
+// known answers without the server, if the last answer is younger than MaxAge
+// or was asked for after the caller arrived.
+func (r *repository) known(req Request, arrived uint64) (*Snapshot, error, bool) {
+	r.mu.Lock()
+	ans, objs := r.answer, r.objects
+	r.mu.Unlock()
+	shared := ans.question > arrived
+	fresh := ans.question > 0 && ans.err == nil && r.store.clock.Since(ans.at) < req.MaxAge
+	switch {
+	case !shared && !fresh:
+		return nil, nil, false
+	case ans.err != nil:
+		return nil, ans.err, true
+	}
+	t, err := resolve(r.address, req.Ref, ans.refs)
+	if err != nil {
+		return nil, err, true
+	}
+	c, err := r.load(objs, t)
+	if err != nil {
+		return nil, nil, false
+	}
+	return r.view(objs, t, c), nil, true
+}
+
+// load finds a commit and its root directory.
+func (r *repository) load(objs *objects, t target) (commit, error) {
+	if objs.broken.Load() {
+		return commit{}, errMissing
+	}
+	c, err := objs.commit(t.hash, r.store.limits.ObjectBytes)
+	if err != nil {
+		return commit{}, err
+	}
+	_, _, err = objs.find(c.tree)
+	return c, err
+}
+
+func (r *repository) view(objs *objects, t target, c commit) *Snapshot {
+	return newSnapshot(r.address, objs, t, c, r.store.limits)
+}
+
+// update asks the server, and fetches the commit where it is not at hand.
+func (r *repository) update(ctx context.Context, ref v1alpha1.GitRef) (*Snapshot, error) {
+	s, refs, err := r.ask(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = s.Close() }()
+	t, err := resolve(r.address, ref, refs)
+	if err != nil {
+		return nil, err
+	}
+	objs := r.current()
+	if c, err := r.load(objs, t); err == nil {
+		return r.view(objs, t, c), nil
+	}
+	if snap, err := r.fetch(ctx, s, refs, objs, t); err == nil || !renewable(err) {
+		return snap, err
+	}
+	// The store and the server do not go together any more, for instance after
+	// a history was rewritten. Begin anew, once.
+	again, refs, err := r.ask(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = again.Close() }()
+	if t, err = resolve(r.address, ref, refs); err != nil {
+		return nil, err
+	}
+	return r.fetch(ctx, again, refs, r.renew(), t)
+}
+
+// renewable reports whether a fetch may pass without what was fetched before.
+func renewable(err error) bool {
+	return errors.Is(err, errMissing) || errors.Is(err, errCorrupt) || errors.Is(err, errServer) || errors.Is(err, errProtocol)
+}
+
+// ask opens a session and lists branches and tags. Everyone who waits gets the
+// answer, and the failure too unless it is this caller's context that ended.
+func (r *repository) ask(ctx context.Context) (session, *packp.AdvRefs, error) {
+	r.mu.Lock()
+	r.asked++
+	question := r.asked
+	r.mu.Unlock()
+	at := r.store.clock.Now()
+	s, err := r.open(ctx)
+	var refs *packp.AdvRefs
+	if err == nil {
+		if refs, err = advertise(ctx, s, r.store.limits.RefBytes); err != nil {
+			_ = s.Close()
+		}
+	}
+	ans := answer{question: question, at: at, refs: refs}
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, nil, err
+		}
+		ans.err = r.failed(ctx, err)
+	}
+	r.mu.Lock()
+	r.answer = ans
+	r.mu.Unlock()
+	return s, refs, ans.err
+}
+
+func (r *repository) open(ctx context.Context) (session, error) {
+	if r.scheme == "ssh" {
+		s, err := newSSHSession(ctx, r.store.dir, r.address, r.auth)
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
+	rt, err := r.transport()
+	if err != nil {
+		return nil, err
+	}
+	s, err := newHTTPSession(rt, r.address, r.auth)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// transport is made once, so that connections with a CA are used again.
+func (r *repository) transport() (http.RoundTripper, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.rt == nil {
+		rt, err := httpTransport(r.store.rt, r.auth)
+		if err != nil {
+			return nil, err
+		}
+		r.rt = rt
+	}
+	return r.rt, nil
+}
+
+// current returns the objects to add to, begun anew when they have grown.
+func (r *repository) current() *objects {
+	r.mu.Lock()
+	o := r.objects
+	r.mu.Unlock()
+	o.mu.RLock()
+	grown := o.bytes > r.store.limits.StoreBytes || len(o.packs) >= r.store.limits.Fetches
+	o.mu.RUnlock()
+	if grown || o.broken.Load() {
+		return r.renew()
+	}
+	return o
+}
+
+// renew begins a new store. Snapshots keep the old one until they go.
+func (r *repository) renew() *objects {
+	fresh := &objects{}
+	r.mu.Lock()
+	old := r.objects
+	r.objects = fresh
+	r.mu.Unlock()
+	old.mu.RLock()
+	defer old.mu.RUnlock()
+	r.store.cache.forget(old.packs)
+	return fresh
+}
+
+// fetch downloads one commit: alone, if the server sends it alone.
+func (r *repository) fetch(ctx context.Context, s session, refs *packp.AdvRefs, objs *objects, t target) (*Snapshot, error) {
+	able := refs.Capabilities
+	w := want{hashes: []plumbing.Hash{t.hash}, shallow: true, maxBytes: r.store.limits.FileBytes}
+	exact := able.Supports(capability.AllowReachableSHA1InWant) || able.Supports("allow-any-sha1-in-want") || advertised(refs, t.hash)
+	if !exact {
+		w.hashes, w.shallow = tips(refs), false
+		objs = r.renew()
+	}
+	objs.mu.RLock()
+	w.have = append(w.have, objs.commits...)
+	objs.mu.RUnlock()
+	err := r.download(ctx, s, able, w, objs, t.hash)
+	if err != nil && (t.name != "" || !errors.Is(err, errServer) || ctx.Err() != nil) {
+		return nil, err
+	}
+	c, loadErr := r.load(objs, t)
+	switch {
+	case loadErr == nil:
+		return r.view(objs, t, c), nil
+	case t.name == "" && (err != nil || !exact) && (errors.Is(loadErr, errMissing) || errors.Is(loadErr, errLeftOut)):
+		return nil, failure.Stallf(v1alpha1.ReasonSourceInvalid, "repository %s has no commit %s that a branch or tag leads to", r.address, t.hash).
+			WithHint("push it, or correct spec.source.git.ref.commit")
+	}
+	return nil, loadErr
+}
+
+func (r *repository) download(ctx context.Context, s session, able *capability.List, w want, objs *objects, h plumbing.Hash) error {
+	file, err := r.store.scratch()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errScratch, err)
+	}
+	var p *pack
+	err = download(ctx, s, able, w, r.store.limits.FetchBytes, func(src io.Reader) error {
+		var err error
+		p, err = writePack(ctx, src, file, objs, r.store.cache, r.store.limits)
+		return err
+	})
+	if err != nil {
+		_ = file.Close()
+		return err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errScratch, err)
+	}
+	objs.add(p, info.Size(), able.Supports(capability.Filter), h)
+	return nil
+}

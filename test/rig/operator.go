@@ -1,0 +1,151 @@
+package rig
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+)
+
+// Operator is the operator's program, running as its ServiceAccount.
+type Operator struct {
+	// LogFile holds what it logs, Scratch its clones, Temp its TMPDIR.
+	LogFile string
+	Scratch string
+	Temp    string
+	// MetricsURL serves its metrics.
+	MetricsURL string
+
+	command *exec.Cmd
+	ended   chan error
+}
+
+// StartOperator starts the operator with the ServiceAccount's token and waits
+// until it answers. Its log is at the highest verbosity.
+func (r *Rig) StartOperator(ctx context.Context, args ...string) (*Operator, error) {
+	dir, err := os.MkdirTemp(r.Dir, "operator-")
+	if err != nil {
+		return nil, err
+	}
+	kubeconfig, err := r.operatorKubeconfig(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	health, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	o := &Operator{
+		LogFile: filepath.Join(dir, "log"), Scratch: filepath.Join(dir, "scratch"), Temp: filepath.Join(dir, "tmp"),
+		MetricsURL: "http://" + metrics + "/metrics", ended: make(chan error, 1),
+	}
+	for _, d := range []string{o.Scratch, o.Temp} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	log, err := os.Create(o.LogFile)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	o.command = exec.Command(r.Bin("gitseal-controller"), append([]string{
+		"--kubeconfig", kubeconfig, "--scratch", o.Scratch, "--leader-elect=false", "--log-level=debug", "--log-format=text",
+		"--metrics-bind-address", metrics, "--health-probe-bind-address", health,
+	}, args...)...)
+	o.command.Stdout, o.command.Stderr = log, log
+	o.command.Env = append(os.Environ(), "TMPDIR="+o.Temp)
+	o.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := o.command.Start(); err != nil {
+		return nil, fmt.Errorf("start the operator: %w", err)
+	}
+	go func() { o.ended <- o.command.Wait() }()
+	return o, o.waitReady(ctx, "http://"+health+"/readyz")
+}
+
+func (r *Rig) operatorKubeconfig(ctx context.Context, dir string) (string, error) {
+	token, err := r.Kubectl(ctx, "", "create", "token", v1alpha1.OperatorServiceAccount, "--namespace", v1alpha1.OperatorNamespace, "--duration=24h")
+	if err != nil {
+		return "", err
+	}
+	config := clientcmdapi.NewConfig()
+	config.Clusters["sandbox"] = &clientcmdapi.Cluster{
+		Server: r.Config.Host, CertificateAuthority: r.Config.CAFile, CertificateAuthorityData: r.Config.CAData,
+	}
+	config.AuthInfos["operator"] = &clientcmdapi.AuthInfo{Token: strings.TrimSpace(token)}
+	config.Contexts["operator"] = &clientcmdapi.Context{Cluster: "sandbox", AuthInfo: "operator"}
+	config.CurrentContext = "operator"
+	path := filepath.Join(dir, "kubeconfig")
+	return path, clientcmd.WriteToFile(*config, path)
+}
+
+func (o *Operator) waitReady(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		if response, err := http.DefaultClient.Do(request); err == nil {
+			_ = response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case err := <-o.ended:
+			log, _ := os.ReadFile(o.LogFile)
+			return fmt.Errorf("the operator ended: %w\n%s", err, log)
+		case <-ctx.Done():
+			return fmt.Errorf("the operator is not ready: %w", ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// Stop ends the operator as Kubernetes would.
+func (o *Operator) Stop() error { return o.signal(syscall.SIGTERM) }
+
+// Kill ends the operator without warning.
+func (o *Operator) Kill() error { return o.signal(syscall.SIGKILL) }
+
+func (o *Operator) signal(s syscall.Signal) error {
+	if err := o.command.Process.Signal(s); err != nil {
+		return fmt.Errorf("stop the operator: %w", err)
+	}
+	select {
+	case <-o.ended:
+		return nil
+	case <-time.After(20 * time.Second):
+		_ = o.command.Process.Kill()
+		return fmt.Errorf("the operator did not end within 20s of %s", s)
+	}
+}
+
+// Pid is the operator's process id.
+func (o *Operator) Pid() int { return o.command.Process.Pid }
+
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}

@@ -1,0 +1,223 @@
+// Package rig is a sandbox with the operator on it, for the tests and
+// benchmarks that look at gitseal from outside: a real control plane and Git
+// server, the manifests of config/default, and the operator's own program
+// running with exactly the rights that those manifests give.
+package rig
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+)
+
+// Rig is one running sandbox.
+type Rig struct {
+	// Root is the root of this repository, Dir the sandbox's directory.
+	Root string
+	Dir  string
+	// Sandbox says where everything is.
+	Sandbox Sandbox
+	// Config and Client are the administrator's.
+	Config *rest.Config
+	Client client.WithWatch
+}
+
+// Sandbox is what the sandbox program writes about itself.
+type Sandbox struct {
+	Kubeconfig string `json:"kubeconfig"`
+	Kubectl    string `json:"kubectl"`
+	Etcd       *struct {
+		URL    string `json:"url"`
+		Prefix string `json:"prefix"`
+	} `json:"etcd"`
+	Git struct {
+		URL           string `json:"url"`
+		Dir           string `json:"dir"`
+		PrivatePrefix string `json:"privatePrefix"`
+		User          string `json:"user"`
+		Password      string `json:"password"`
+	} `json:"git"`
+}
+
+// Start brings a sandbox up in dir and installs config/default on it. Close
+// takes it down.
+func Start(ctx context.Context, dir string) (*Rig, error) {
+	root, err := findRoot()
+	if err != nil {
+		return nil, err
+	}
+	r := &Rig{Root: root, Dir: dir}
+	for _, program := range []string{"sandbox", "gitseal-controller", "kubectl-gitseal", "control-plane/kube-apiserver"} {
+		if _, err := os.Stat(r.Bin(program)); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("bin/%s is missing: run `make build control-plane` (`make test` does)", program)
+		}
+	}
+	if out, err := r.command(ctx, r.Bin("sandbox"), "up", "--dir", dir, "--assets", r.Bin("control-plane"), "--detach").CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("start the sandbox: %w\n%s", err, out)
+	}
+	if err := r.connect(); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	if err := r.install(ctx); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+// Close stops everything that Start started.
+func (r *Rig) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if out, err := r.command(ctx, r.Bin("sandbox"), "down", "--dir", r.Dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("stop the sandbox: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// Bin is the path of a program under bin/.
+func (r *Rig) Bin(name string) string { return filepath.Join(r.Root, "bin", name) }
+
+// command runs without the variables that would choose another cluster.
+func (r *Rig) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	c := exec.CommandContext(ctx, name, args...)
+	c.Dir = r.Root
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "KUBECONFIG=") {
+			c.Env = append(c.Env, v)
+		}
+	}
+	return c
+}
+
+// Kubectl runs kubectl as the administrator and returns what it prints.
+func (r *Rig) Kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
+	c := r.command(ctx, r.Sandbox.Kubectl, append([]string{"--kubeconfig", r.Sandbox.Kubeconfig}, args...)...)
+	c.Stdin = strings.NewReader(stdin)
+	out, err := c.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("kubectl %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
+}
+
+// Gitseal runs kubectl-gitseal as the administrator in a directory.
+func (r *Rig) Gitseal(ctx context.Context, dir string, env []string, args ...string) (stdout, stderr string, err error) {
+	c := r.command(ctx, r.Bin("kubectl-gitseal"), args...)
+	c.Dir = dir
+	c.Env = append(append(c.Env, "KUBECONFIG="+r.Sandbox.Kubeconfig), env...)
+	var o, e strings.Builder
+	c.Stdout, c.Stderr = &o, &e
+	err = c.Run()
+	return o.String(), e.String(), err
+}
+
+func (r *Rig) connect() error {
+	raw, err := os.ReadFile(filepath.Join(r.Dir, "sandbox.json"))
+	if err != nil {
+		return fmt.Errorf("read the sandbox's state: %w", err)
+	}
+	if err := json.Unmarshal(raw, &r.Sandbox); err != nil {
+		return fmt.Errorf("read the sandbox's state: %w", err)
+	}
+	r.Config, err = clientcmd.BuildConfigFromFlags("", r.Sandbox.Kubeconfig)
+	if err != nil {
+		return fmt.Errorf("read the sandbox's kubeconfig: %w", err)
+	}
+	r.Config.QPS = -1
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme, apiextensionsv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return err
+		}
+	}
+	r.Client, err = client.NewWithWatch(r.Config, client.Options{Scheme: scheme})
+	return err
+}
+
+// install applies what a user would.
+func (r *Rig) install(ctx context.Context) error {
+	if _, err := r.Kubectl(ctx, "", "apply", "--server-side", "-k", filepath.Join(r.Root, "config", "default")); err != nil {
+		return err
+	}
+	_, err := r.Kubectl(ctx, "", "wait", "--for=condition=Established", "--timeout=60s", "crd/applications.gitseal.dev")
+	return err
+}
+
+// Namespace creates a namespace with a ServiceAccount "deployer" that may edit
+// in it, and lets the operator act as that and read the Secrets named.
+func (r *Rig) Namespace(ctx context.Context, name string, secrets ...string) error {
+	ns := &corev1.Namespace{}
+	ns.Name = name
+	if err := r.Client.Create(ctx, ns); err != nil {
+		return fmt.Errorf("create namespace %q: %w", name, err)
+	}
+	_, err := r.Kubectl(ctx, Access(name, "edit", secrets...), "apply", "--server-side", "-f", "-")
+	return err
+}
+
+// Access is the manifest of what a namespace needs: the deployer, its rights,
+// and the operator's Role.
+func Access(namespace, clusterRole string, secrets ...string) string {
+	rules := `  - {apiGroups: [""], resources: [serviceaccounts], resourceNames: [deployer], verbs: [impersonate]}
+`
+	if len(secrets) > 0 {
+		rules += fmt.Sprintf("  - {apiGroups: [\"\"], resources: [secrets], resourceNames: [%s], verbs: [get, watch]}\n", strings.Join(secrets, ", "))
+	}
+	return fmt.Sprintf(`apiVersion: v1
+kind: ServiceAccount
+metadata: {name: deployer, namespace: %[1]s}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: deployer, namespace: %[1]s}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: %[2]s}
+subjects:
+  - {kind: ServiceAccount, name: deployer, namespace: %[1]s}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: gitseal-access, namespace: %[1]s}
+rules:
+%[3]s---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: gitseal-access, namespace: %[1]s}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: gitseal-access}
+subjects:
+  - {kind: ServiceAccount, name: gitseal-controller, namespace: gitseal-system}
+`, namespace, clusterRole, rules)
+}
+
+func findRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "config", "default")); err == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("the root of the repository is not above the working directory")
+		}
+		dir = parent
+	}
+}

@@ -1,0 +1,3 @@
+module github.com/gitseal/gitseal/test/sandbox
+
+go 1.26.0
