@@ -51,6 +51,7 @@ func (r *ApplicationReconciler) send(ctx context.Context, run *run, w *wanted, p
 	changed, err := r.Engine.Apply(ctx, append(plan.Changed, plan.Drifted...), run.memory.ledger, w.values)
 	run.changed += changed
 	run.memory.progressSince = run.now
+	run.memory.judgedAt, run.memory.judgePause = r.Clock.Now(), firstJudgePause
 	return err
 }
 
@@ -126,18 +127,27 @@ func pruneLimit(app *v1alpha1.Application) int {
 	return defaultPruneLimit
 }
 
-// judgePause keeps a rollout, which changes status many times a second, from
-// being read as often.
-const judgePause = 500 * time.Millisecond
+// A rollout changes status many times a second. Health is read as soon as
+// there is news of everything that is waited for, and otherwise ever more
+// rarely, until everything is healthy.
+const (
+	minJudgePause   = 250 * time.Millisecond
+	firstJudgePause = time.Second
+	maxJudgePause   = 8 * time.Second
+)
 
 // judge reads the health of what changed and says what is waited for.
 func (r *ApplicationReconciler) judge(ctx context.Context, run *run, w *wanted) error {
 	m := run.memory
 	if unjudged := r.Engine.Unjudged(w.items, m.ledger); len(unjudged) > 0 {
-		if rest := judgePause - run.now.Sub(m.judgedAt); rest > 0 {
+		pause := minJudgePause
+		if len(unjudged) < len(m.ledger.Unhealthy()) {
+			pause = m.judgePause
+		}
+		if rest := m.judgedAt.Add(pause).Sub(run.now); rest > 0 {
 			run.again = rest
 		} else {
-			m.judgedAt = run.now
+			m.judgedAt, m.judgePause = run.now, min(2*m.judgePause, maxJudgePause)
 			if err := r.Engine.Judge(ctx, run.target, unjudged, m.ledger); err != nil {
 				return err
 			}
@@ -149,7 +159,7 @@ func (r *ApplicationReconciler) judge(ctx context.Context, run *run, w *wanted) 
 func (r *ApplicationReconciler) verdict(run *run, sick []apply.Sick) error {
 	m := run.memory
 	if len(sick) == 0 {
-		m.progressSince = time.Time{}
+		m.progressSince, m.judgePause = time.Time{}, firstJudgePause
 		return nil
 	}
 	if m.progressSince.IsZero() {

@@ -99,12 +99,12 @@ func (r *ApplicationReconciler) key(ctx context.Context, run *run, scope live.Sc
 	o, presence := r.Watches.Find(scope, scopeKey(scope), held.version)
 	if presence == live.Absent {
 		delete(run.memory.keys, scope)
-		return heldKey{}, r.missing(scope, v1alpha1.ReasonKeyUnavailable)
+		return heldKey{}, r.missing(run, scope, v1alpha1.ReasonKeyUnavailable)
 	}
 	if held.version != 0 && presence == live.Present && o.ResourceVersion == held.version {
 		return held, held.err
 	}
-	s, err := r.readSecret(ctx, scope, v1alpha1.ReasonKeyUnavailable)
+	s, err := r.readSecret(ctx, run, scope, v1alpha1.ReasonKeyUnavailable)
 	if err != nil {
 		return heldKey{}, err
 	}
@@ -134,20 +134,20 @@ func (r *ApplicationReconciler) mayUse(app *v1alpha1.Application, s *corev1.Secr
 		WithHint("whoever owns the key can allow it: kubectl gitseal keys allow %s --for %s", s.Name, app.Namespace)
 }
 
-func (r *ApplicationReconciler) missing(scope live.Scope, reason string) error {
+func (r *ApplicationReconciler) missing(run *run, scope live.Scope, reason string) error {
 	f := failure.Stallf(reason, "Secret %q does not exist in namespace %q", scope.Name, scope.Namespace)
 	if scope.Namespace == r.OperatorNamespace {
-		return f.WithHint("make the key: kubectl gitseal keys init %s --for NAMESPACE", scope.Name)
+		return f.WithHint("make the key: kubectl gitseal keys init %s --for %s", scope.Name, run.app.Namespace)
 	}
 	return f.WithHint("create it; the sync goes on by itself")
 }
 
-func (r *ApplicationReconciler) readSecret(ctx context.Context, scope live.Scope, reason string) (*corev1.Secret, error) {
+func (r *ApplicationReconciler) readSecret(ctx context.Context, run *run, scope live.Scope, reason string) (*corev1.Secret, error) {
 	s := &corev1.Secret{}
 	err := r.Secrets.Get(ctx, types.NamespacedName{Namespace: scope.Namespace, Name: scope.Name}, s)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, r.missing(scope, reason)
+		return nil, r.missing(run, scope, reason)
 	case apierrors.IsForbidden(err):
 		return nil, failure.Failf(v1alpha1.ReasonAccessDenied, "namespace %q has not let gitseal read Secret %q", scope.Namespace, scope.Name).
 			WithHint("grant get and watch on it by name to ServiceAccount %s of namespace %s, as `kubectl gitseal init` does", v1alpha1.OperatorServiceAccount, r.OperatorNamespace)
@@ -169,7 +169,7 @@ func (r *ApplicationReconciler) credentials(ctx context.Context, run *run) (*sou
 	if held.scope == scope && presence == live.Present && o.ResourceVersion == held.version {
 		return held.value, nil
 	}
-	s, err := r.readSecret(ctx, scope, v1alpha1.ReasonCredentialsInvalid)
+	s, err := r.readSecret(ctx, run, scope, v1alpha1.ReasonCredentialsInvalid)
 	if err != nil {
 		return nil, err
 	}

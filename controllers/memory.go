@@ -37,14 +37,19 @@ type memory struct {
 	// scopes are the member watches that are open.
 	scopes []live.Scope
 
-	drifted       int32
-	judgedAt      time.Time
+	drifted int32
+
+	// progressSince is when what is waited for was applied. Health was read
+	// last at judgedAt, and is again after judgePause at the latest.
 	progressSince time.Time
+	judgedAt      time.Time
+	judgePause    time.Duration
 
 	// status is the last one written, at a resource version that the cache may
 	// not have reached yet.
 	status        *v1alpha1.ApplicationStatus
 	statusVersion uint64
+	statusAt      time.Time
 }
 
 type heldKey struct {

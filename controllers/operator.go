@@ -10,13 +10,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/discovery"
+	memcache "k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -87,6 +90,7 @@ func (o Operator) manager(cfg *rest.Config) (ctrl.Manager, error) {
 		LeaderElectionID:              "gitseal-controller",
 		LeaderElectionNamespace:       o.Namespace,
 		LeaderElectionReleaseOnCancel: true,
+		MapperProvider:                newMapper,
 		Client:                        client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
 	})
 	if err != nil {
@@ -105,14 +109,6 @@ func (o Operator) reconciler(ctx context.Context, cfg *rest.Config, mgr ctrl.Man
 	if err != nil {
 		return nil, nil, err
 	}
-	httpClient, err := rest.HTTPClientFor(cfg)
-	if err != nil {
-		return nil, nil, fmt.Errorf("set up the API client: %w", err)
-	}
-	mapper, err := apiutil.NewDynamicRESTMapper(cfg, httpClient)
-	if err != nil {
-		return nil, nil, fmt.Errorf("set up discovery: %w", err)
-	}
 	repositories, err := source.New(source.Options{
 		Dir: o.Scratch, Clock: o.Clock, Limits: source.DefaultLimits(),
 		Transport: seam.Transport(seam.Git, o.Gate, source.NewTransport()),
@@ -128,11 +124,21 @@ func (o Operator) reconciler(ctx context.Context, cfg *rest.Config, mgr ctrl.Man
 		Secrets:  mgr.GetAPIReader(),
 		Source:   repositories,
 		Watches:  watches,
-		Engine:   apply.NewEngine(apply.Options{Clients: clients, Mapper: mapper, Watches: watches, OperatorNamespace: o.Namespace}),
+		Engine:   apply.NewEngine(apply.Options{Clients: clients, Mapper: mgr.GetRESTMapper(), Watches: watches, OperatorNamespace: o.Namespace}),
 		Recorder: mgr.GetEventRecorder("gitseal"),
 		Clock:    o.Clock, Tokenizer: secret.NewTokenizer(key), OperatorNamespace: o.Namespace,
 		signals: signals,
 	}, signals, nil
+}
+
+// newMapper knows the kinds that the API server serves. It reads them all in
+// two requests and keeps them until it is reset.
+func newMapper(cfg *rest.Config, httpClient *http.Client) (meta.RESTMapper, error) {
+	client, err := discovery.NewDiscoveryClientForConfigAndClient(cfg, httpClient)
+	if err != nil {
+		return nil, fmt.Errorf("set up discovery: %w", err)
+	}
+	return restmapper.NewDeferredDiscoveryRESTMapper(memcache.NewMemCacheClient(client)), nil
 }
 
 const (

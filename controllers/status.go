@@ -64,6 +64,9 @@ func (r *ApplicationReconciler) finish(ctx context.Context, run *run, err error)
 	if apierrors.IsConflict(err) {
 		return ctrl.Result{RequeueAfter: conflictRetry}, nil
 	}
+	if run.stillProgressing(err) {
+		return ctrl.Result{RequeueAfter: soonest(run.again, run.nextPoll())}, nil
+	}
 	run.report()
 	if run.requested() {
 		run.app.Status.LastHandledSyncAt = run.app.Annotations[v1alpha1.AnnotationSyncRequestedAt]
@@ -75,6 +78,23 @@ func (r *ApplicationReconciler) finish(ctx context.Context, run *run, err error)
 		result = r.fail(ctx, run, r.clean(run, failure.From(err, v1alpha1.ReasonApplyFailed)))
 	}
 	return result, r.writeStatus(ctx, run)
+}
+
+// progressPause is how often progress that nobody waits for is written down.
+const progressPause = 5 * time.Second
+
+// stillProgressing reports whether a run found nothing but that what was
+// waited for is still waited for. Who is left changes with each look; to write
+// every one of them down would cost more than the sync.
+func (r *run) stillProgressing(err error) bool {
+	if err != nil || r.progress == "" || r.changed+r.pruned > 0 || r.requested() {
+		return false
+	}
+	synced := meta.FindStatusCondition(r.app.Status.Conditions, v1alpha1.ConditionSynced)
+	ready := meta.FindStatusCondition(r.app.Status.Conditions, v1alpha1.ConditionReady)
+	return r.now.Sub(r.memory.statusAt) < progressPause &&
+		synced != nil && synced.Status == metav1.ConditionTrue && synced.Message == "applied "+r.revision() &&
+		ready != nil && ready.Reason == v1alpha1.ReasonProgressing && ready.ObservedGeneration == r.app.Generation
 }
 
 const conflictRetry = 100 * time.Millisecond
@@ -188,6 +208,7 @@ func (r *ApplicationReconciler) writeStatus(ctx context.Context, run *run) error
 		return fmt.Errorf("write the status of Application %q: %w", run.target.Application, err)
 	}
 	run.memory.status, run.memory.statusVersion = written.Status.DeepCopy(), live.Version(written.ResourceVersion)
+	run.memory.statusAt = run.now
 	run.base = written
 	run.app.ResourceVersion = written.ResourceVersion
 	return nil

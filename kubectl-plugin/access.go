@@ -38,7 +38,7 @@ func (a access) role() *rbacv1.Role {
 		// selects one of these names only.
 		role.Rules = append(role.Rules, rbacv1.PolicyRule{
 			APIGroups: []string{""}, Resources: []string{"secrets"},
-			ResourceNames: normalise(a.secrets), Verbs: []string{"get", "list", "watch"},
+			ResourceNames: normalise(a.secrets), Verbs: []string{"get", "watch"},
 		})
 	}
 	return role

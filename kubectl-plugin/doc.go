@@ -6,4 +6,7 @@
 // so that a test can stand in for each. The package must not import
 // controllers, must not write to os.Stdout or os.Stderr outside Main, and must
 // not let plaintext reach a terminal unless --reveal asks for it.
+//
+// It is larger than a package of ours should be, because a verb is a file here
+// and not a package: verbs share the session and little else.
 package kubectlplugin

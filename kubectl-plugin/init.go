@@ -255,7 +255,7 @@ type newFile struct {
 
 func (o *initOptions) show(files []*newFile) error {
 	for _, f := range files {
-		o.sayf("%s:%s", f.path, o.dryRun.suffix())
+		o.sayf("%s:%s", fromHere(f.path), o.dryRun.suffix())
 		if _, err := o.Out.Write(f.content); err != nil {
 			return err
 		}
@@ -267,7 +267,7 @@ func (o *initOptions) show(files []*newFile) error {
 func (o *initOptions) write(files []*newFile) error {
 	for _, f := range files {
 		if _, err := os.Lstat(f.path); f.path != "-" && err == nil && !o.force {
-			return withHint(fmt.Errorf("%s exists", f.path), "--force replaces it, --output names another")
+			return withHint(fmt.Errorf("%s exists", fromHere(f.path)), "--force replaces it, --output names another")
 		}
 	}
 	for _, f := range files {
@@ -280,9 +280,22 @@ func (o *initOptions) write(files []*newFile) error {
 		if err := createFile(f.path, f.content); err != nil {
 			return err
 		}
-		o.sayf("wrote %s", f.path)
+		o.sayf("wrote %s", fromHere(f.path))
 	}
 	return nil
+}
+
+// fromHere shortens a path to what one would type in the current directory.
+func fromHere(path string) string {
+	here, err := os.Getwd()
+	if err != nil || !within(here, path) {
+		return path
+	}
+	relative, err := filepath.Rel(here, path)
+	if err != nil {
+		return path
+	}
+	return relative
 }
 
 func createFile(path string, content []byte) error {
@@ -311,6 +324,6 @@ func (o *initOptions) sayNext() {
 		o.sayf("Next: kubectl gitseal encrypt -i %s/YOUR-SECRET.yaml, then commit and push", m.path)
 	}
 	if o.output != "-" {
-		o.sayf("Then: kubectl apply -f %s && kubectl gitseal status %s -n %s", o.output, m.name, m.namespace)
+		o.sayf("Then: kubectl apply -f %s && kubectl gitseal status %s -n %s", fromHere(o.output), m.name, m.namespace)
 	}
 }

@@ -35,11 +35,11 @@ func (o *initOptions) rulesFile() ([]*newFile, error) {
 		return nil, fmt.Errorf("%s: %w", file.path, err)
 	}
 	if covered {
-		o.sayf("kept %s: its rules encrypt %s to the same recipients", file.path, o.manifest.path)
+		o.sayf("kept %s: its rules encrypt %s to the same recipients", fromHere(file.path), o.manifest.path)
 		return nil, nil
 	}
-	o.sayf("These rules belong into %s, before any that also match %s:\n\n%s", file.path, o.manifest.path, file.content)
-	return nil, withHint(fmt.Errorf("%s exists and does not encrypt %s to these recipients", file.path, o.manifest.path),
+	o.sayf("These rules belong into %s, before any that also match %s:\n\n%s", fromHere(file.path), o.manifest.path, file.content)
+	return nil, withHint(fmt.Errorf("%s exists and does not encrypt %s to these recipients", fromHere(file.path), o.manifest.path),
 		"add the rules above and run the command again, or replace the file with --force")
 }
 

@@ -3,6 +3,7 @@ package kubectlplugin
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -107,7 +108,11 @@ func (o *syncOptions) waitForAll(ctx context.Context, c client.WithWatch, apps [
 	failed := false
 	for i := range apps {
 		w := &syncWait{session: o.session, client: c, app: &apps[i], requestedAt: requestedAt}
-		if err := w.run(ctx); err != nil {
+		err := w.run(ctx)
+		if errors.Is(err, context.Canceled) {
+			return err
+		}
+		if err != nil {
 			o.printError(err)
 			failed = true
 		}

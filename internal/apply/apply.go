@@ -68,6 +68,8 @@ type Item struct {
 	// Brought: its kind comes with a CustomResourceDefinition among the items
 	// and is not served yet.
 	Brought bool
+	// Defined: its kind comes with a CustomResourceDefinition among the items.
+	Defined bool
 	// Housed: its namespace is created by another item.
 	Housed bool
 

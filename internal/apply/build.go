@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	segment "k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -52,6 +53,7 @@ type builder struct {
 	applySet string
 	defined  map[schema.GroupVersionKind]definition
 	created  map[string]bool // namespaces that the objects create
+	asked    bool            // the API server was asked anew for its kinds
 }
 
 // definition is a kind that a CustomResourceDefinition among the objects
@@ -88,6 +90,9 @@ func (b *builder) item(o render.Object) (Item, error) {
 	if err != nil {
 		return Item{}, err
 	}
+	if err := b.address(o, resource); err != nil {
+		return Item{}, err
+	}
 	own := o.DeepCopy()
 	switch {
 	case !namespaced:
@@ -116,6 +121,7 @@ func (b *builder) item(o render.Object) (Item, error) {
 		HasStatus: health.HasStatus(gvk.GroupKind()),
 		HasTokens: holdsTokens(own.Object),
 		Brought:   brought,
+		Defined:   b.defines(gvk),
 		Housed:    b.created[own.GetNamespace()],
 		path:      objectPath(resource, own.GetNamespace(), own.GetName()),
 		body:      body,
@@ -125,8 +131,29 @@ func (b *builder) item(o render.Object) (Item, error) {
 	}, nil
 }
 
+// address refuses names that would lead a request to another path.
+func (b *builder) address(o render.Object, r schema.GroupVersionResource) error {
+	for _, part := range []string{o.GetName(), o.GetNamespace(), b.target.Namespace, r.Group, r.Version, r.Resource} {
+		if problems := segment.IsValidPathSegmentName(part); len(problems) > 0 {
+			return failure.Stallf(v1alpha1.ReasonObjectInvalid, "%s: %s %q: %q %s", o.Origin, o.GetKind(), o.GetName(), part, problems[0]).
+				WithHint("rename it")
+		}
+	}
+	return nil
+}
+
+func (b *builder) defines(gvk schema.GroupVersionKind) bool {
+	_, ok := b.defined[gvk]
+	return ok
+}
+
 func (b *builder) resource(o render.Object, gvk schema.GroupVersionKind) (r schema.GroupVersionResource, namespaced, brought bool, err error) {
 	mapping, err := b.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+	if meta.IsNoMatchError(err) && !b.asked {
+		b.asked = true
+		meta.MaybeResetRESTMapper(b.mapper)
+		mapping, err = b.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+	}
 	if err == nil {
 		return mapping.Resource, mapping.Scope.Name() == meta.RESTScopeNameNamespace, false, nil
 	}
@@ -199,7 +226,8 @@ func holdsTokens(v any) bool {
 
 func decoded(s string) string {
 	// The base64 of text with a token is longer than the token itself.
-	if len(s) < len(secret.TokenPrefix) || strings.ContainsAny(s, " .\n") {
+	// Kustomize's generators break it into lines, which the decoder skips.
+	if len(s) < len(secret.TokenPrefix) || strings.ContainsAny(s, " .") {
 		return ""
 	}
 	b, err := base64.StdEncoding.DecodeString(s)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -178,6 +179,9 @@ func (e *Engine) established(ctx context.Context, wave []Item) error {
 			if state == health.Current {
 				break
 			}
+			if state == health.Failed {
+				return failure.Failf(v1alpha1.ReasonApplyFailed, "%s: %s is not established: %s", item.Origin, item.ID, note)
+			}
 			select {
 			case <-ctx.Done():
 				return failure.Failf(v1alpha1.ReasonApplyFailed, "%s: %s is not established: %s", item.Origin, item.ID, note)
@@ -185,39 +189,43 @@ func (e *Engine) established(ctx context.Context, wave []Item) error {
 			}
 		}
 	}
-	if r, ok := e.mapper.(meta.ResettableRESTMapper); ok && slices.ContainsFunc(wave, func(i Item) bool { return i.ID.GroupKind == kindCRD }) {
-		r.Reset()
+	if slices.ContainsFunc(wave, func(i Item) bool { return i.ID.GroupKind == kindCRD }) {
+		meta.MaybeResetRESTMapper(e.mapper)
 	}
 	return nil
 }
 
-// Prune deletes stale members, unless somebody replaced them meanwhile.
+// Prune deletes stale members as the watches saw them. One that was changed
+// meanwhile may belong to somebody else by now: its watch will tell.
 func (e *Engine) Prune(ctx context.Context, stale []Member) (pruned int, err error) {
 	var errs []error
 	for _, m := range stale {
-		if err := e.remove(ctx, m); err != nil {
+		did, err := e.remove(ctx, m)
+		if err != nil {
 			errs = append(errs, err)
-			continue
 		}
-		pruned++
+		if did {
+			pruned++
+		}
 	}
 	return pruned, errors.Join(errs...)
 }
 
-func (e *Engine) remove(ctx context.Context, m Member) error {
+func (e *Engine) remove(ctx context.Context, m Member) (did bool, err error) {
 	client, err := e.clients.REST(m.Scope.Identity)
 	if err != nil {
-		return err
+		return false, err
 	}
+	version := strconv.FormatUint(m.object.ResourceVersion, 10)
 	background := metav1.DeletePropagationBackground
 	body, err := encodeDeleteOptions(&metav1.DeleteOptions{
-		Preconditions:     &metav1.Preconditions{UID: &m.object.UID},
+		Preconditions:     &metav1.Preconditions{UID: &m.object.UID, ResourceVersion: &version},
 		PropagationPolicy: &background,
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	result := client.Delete().AbsPath(objectPath(m.Scope.Resource, m.Key.Namespace, m.Key.Name)).
 		SetHeader("Accept", acceptMetadata).Body(body).Do(ctx)
-	return e.deletion(ctx, m, result.Error())
+	return result.Error() == nil, e.deletion(ctx, m, result.Error())
 }

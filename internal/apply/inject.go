@@ -5,7 +5,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"regexp"
+	"slices"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/failure"
@@ -33,7 +37,12 @@ func inject(item Item, values *secret.Set) ([]byte, error) {
 	if in.err != nil {
 		return nil, in.err
 	}
-	return json.Marshal(object)
+	body, err := json.Marshal(object)
+	if err != nil {
+		// The text of an encoding error may quote a value.
+		return nil, failure.Stallf(v1alpha1.ReasonObjectInvalid, "%s: %s cannot be written as JSON once it is decrypted", item.Origin, item.ID)
+	}
+	return body, nil
 }
 
 type injector struct {
@@ -51,9 +60,14 @@ func (in *injector) fail(field, problem, hint string) {
 // secretData injects into the data of a Secret, where a token stands either
 // raw, for a value that is base64 itself, or within base64, for plain text.
 func (in *injector) secretData(object map[string]any) {
+	for _, field := range slices.Sorted(maps.Keys(object)) {
+		if field != "data" && holdsTokens(object[field]) {
+			in.unknown(field)
+		}
+	}
 	data, _ := object["data"].(map[string]any)
-	for key, v := range data {
-		text, ok := v.(string)
+	for _, key := range slices.Sorted(maps.Keys(data)) {
+		text, ok := data[key].(string)
 		if !ok {
 			continue
 		}
@@ -79,8 +93,8 @@ func (in *injector) rawData(field, text string) string {
 func (in *injector) walk(v any, field string) any {
 	switch v := v.(type) {
 	case map[string]any:
-		for k, e := range v {
-			v[k] = in.walk(e, field+"."+k)
+		for _, k := range slices.Sorted(maps.Keys(v)) { // the first complaint is always the same
+			v[k] = in.walk(v[k], join(field, k))
 		}
 	case []any:
 		for i, e := range v {
@@ -90,7 +104,7 @@ func (in *injector) walk(v any, field string) any {
 		if tokens := secret.FindTokens(v); len(tokens) == 1 && string(tokens[0]) == v {
 			return in.typed(field, tokens[0])
 		}
-		return in.replace(field, v)
+		return in.text(field, in.replace(field, v))
 	}
 	return v
 }
@@ -105,7 +119,7 @@ func (in *injector) typed(field string, t secret.Token) any {
 	text := string(value.Reveal())
 	switch kind {
 	case secret.Int, secret.Float:
-		if !json.Valid([]byte(text)) {
+		if !jsonNumber.MatchString(text) {
 			in.fail(field, "is a number that JSON cannot hold", "quote it before it is encrypted")
 			return nil
 		}
@@ -117,8 +131,25 @@ func (in *injector) typed(field string, t secret.Token) any {
 		}
 		return b
 	default:
-		return text
+		return in.text(field, text)
 	}
+}
+
+var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
+
+// text refuses what JSON would silently garble.
+func (in *injector) text(field, s string) string {
+	if !utf8.ValidString(s) {
+		in.fail(field, "holds bytes that are no text once it is decrypted", "put them into a Secret")
+	}
+	return s
+}
+
+func join(field, key string) string {
+	if field == "" {
+		return key
+	}
+	return field + "." + key
 }
 
 func (in *injector) replace(field, text string) string {
@@ -133,5 +164,5 @@ func (in *injector) replace(field, text string) string {
 }
 
 func (in *injector) unknown(field string) {
-	in.fail(field, "holds a token that stands for no value of this Application", "a token is never written into Git; remove it")
+	in.fail(field, "holds a token that stands for no value here", "a token is never written into Git, and a Secret holds values in data only")
 }

@@ -11,6 +11,7 @@ import (
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -38,6 +39,7 @@ func (e *Engine) refusal(ctx context.Context, item Item, verb string, err error)
 		return failure.Failf(v1alpha1.ReasonNamespaceMissing, "%s: namespace %q does not exist", item.Origin, item.ID.Namespace).
 			WithHint("create it, or add a Namespace object to the repository")
 	case apierrors.IsNotFound(err):
+		meta.MaybeResetRESTMapper(e.mapper)
 		return failure.Waitf(v1alpha1.ReasonKindUnknown, "%s: the API server does not serve %s", item.Origin, item.Scope.Resource.GroupResource()).
 			WithHint("install its CustomResourceDefinition")
 	}
@@ -45,7 +47,7 @@ func (e *Engine) refusal(ctx context.Context, item Item, verb string, err error)
 	if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err) {
 		f.Class = failure.Stall
 		f.Hint = "correct it in Git"
-		if item.HasTokens && slices.Contains(fieldsOf(status), "data") {
+		if item.HasTokens && slices.Contains(fieldsOf(item, status), "data") {
 			f.Hint = "if it is immutable, give it a new name in Git"
 		}
 	}
@@ -74,34 +76,61 @@ func (e *Engine) explain(item Item, s metav1.Status) string {
 	if !item.HasTokens {
 		return firstLine(s.Message)
 	}
-	why := string(s.Reason)
-	if why == "" {
-		why = fmt.Sprintf("status %d", s.Code)
+	why := fmt.Sprintf("status %d", s.Code)
+	if slices.Contains(reasons, s.Reason) {
+		why = string(s.Reason)
 	}
 	if hook := webhookName(s.Message); hook != "" {
 		why = fmt.Sprintf("admission webhook %q denied it (%s)", hook, why)
 	}
-	if fields := fieldsOf(s); len(fields) > 0 {
+	if fields := fieldsOf(item, s); len(fields) > 0 {
 		why += " in " + strings.Join(fields, ", ")
 	}
 	return why + "; its words are withheld, for they may quote the secret"
 }
 
+// reasons are those that are the API server's own; a webhook may answer with
+// any text.
+var reasons = []metav1.StatusReason{
+	metav1.StatusReasonInvalid, metav1.StatusReasonBadRequest, metav1.StatusReasonForbidden, metav1.StatusReasonConflict,
+	metav1.StatusReasonNotFound, metav1.StatusReasonTimeout, metav1.StatusReasonServerTimeout, metav1.StatusReasonTooManyRequests,
+	metav1.StatusReasonInternalError, metav1.StatusReasonRequestEntityTooLarge, metav1.StatusReasonServiceUnavailable,
+	metav1.StatusReasonUnauthorized, metav1.StatusReasonMethodNotAllowed, metav1.StatusReasonUnsupportedMediaType,
+}
+
 const maxFields = 5
 
-// fieldName is what the API server's field paths look like; anything else
-// might be content.
-var fieldName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*(\.[A-Za-z][A-Za-z0-9]*)*`)
-
-func fieldsOf(s metav1.Status) []string {
+// fieldsOf lists the fields that a status complains about, as far as they are
+// fields of the item: anything else might be content.
+func fieldsOf(item Item, s metav1.Status) []string {
+	var object map[string]any
+	if json.Unmarshal(item.body, &object) != nil {
+		return nil
+	}
 	var fields []string
 	for _, c := range details(s).Causes {
-		if f := fieldName.FindString(c.Field); f != "" && !slices.Contains(fields, f) && len(fields) < maxFields {
+		if f := known(object, c.Field); f != "" && !slices.Contains(fields, f) && len(fields) < maxFields {
 			fields = append(fields, f)
 		}
 	}
 	slices.Sort(fields)
 	return fields
+}
+
+// known is the part of a field path that leads through the object's maps.
+func known(object map[string]any, field string) string {
+	var path []string
+	for _, name := range strings.FieldsFunc(field, func(r rune) bool { return strings.ContainsRune(".[]", r) }) {
+		child, ok := object[name]
+		if !ok {
+			break
+		}
+		path = append(path, name)
+		if object, ok = child.(map[string]any); !ok {
+			break
+		}
+	}
+	return strings.Join(path, ".")
 }
 
 var webhook = regexp.MustCompile(`^admission webhook "([a-z0-9.-]+)" denied the request`)
@@ -126,7 +155,8 @@ func firstLine(s string) string {
 }
 
 // forbidden says whether the operator may not act as the ServiceAccount, the
-// ServiceAccount may not do what is asked, or (nil) admission said no.
+// ServiceAccount may not do what is asked, or (nil) admission said no or
+// nobody knows.
 func (e *Engine) forbidden(ctx context.Context, s live.Scope, verb string) error {
 	id := s.Identity
 	if id.IsOperator() {
@@ -134,11 +164,15 @@ func (e *Engine) forbidden(ctx context.Context, s live.Scope, verb string) error
 			WithHint("let it in with the Role that `kubectl gitseal init` writes")
 	}
 	allowed, err := e.allowed(ctx, s, verb)
+	if err == nil && allowed && verb == "patch" {
+		verb = "create" // which applying an object that is not there takes, too
+		allowed, err = e.allowed(ctx, s, verb)
+	}
 	if apierrors.IsForbidden(err) {
 		return failure.Failf(v1alpha1.ReasonAccessDenied, "namespace %q has not let gitseal act as ServiceAccount %q", id.Namespace, id.ServiceAccount).
 			WithHint("apply the Role and RoleBinding that `kubectl gitseal init --namespace %s --service-account %s` writes", id.Namespace, id.ServiceAccount)
 	}
-	if err == nil && allowed {
+	if err != nil || allowed {
 		return nil
 	}
 	where := "in the whole cluster"
@@ -191,6 +225,7 @@ func (e *Engine) WatchRefusal(ctx context.Context, err error) error {
 			return denied
 		}
 	case apierrors.IsNotFound(w.Err):
+		meta.MaybeResetRESTMapper(e.mapper)
 		return failure.Waitf(v1alpha1.ReasonKindUnknown, "the API server does not serve %s", w.Scope.Resource.GroupResource()).
 			WithHint("install its CustomResourceDefinition")
 	case errors.Is(w.Err, live.ErrNotSynced):

@@ -97,12 +97,13 @@ func New(ctx context.Context, clients Clients, clk clock.WithTicker, notify Noti
 
 // Ensure makes scopes the ones that owner is interested in: it opens those
 // that are missing, closes those that nobody needs any more, and waits until
-// each has seen everything once. For member scopes the owner is the id of the
-// ApplySet; it is notified of changes to its members only.
+// each has seen everything once. One that takes long is not waited for: the
+// owner is notified when it has answered. For member scopes the owner is the
+// id of the ApplySet; it is notified of changes to its members only.
 func (w *Watches) Ensure(ctx context.Context, owner string, scopes []Scope) error {
 	views := w.assign(owner, scopes)
 	for _, v := range views {
-		if err := v.waitSynced(ctx); err != nil {
+		if err := w.waitSynced(ctx, v); err != nil {
 			return err
 		}
 	}
@@ -141,6 +142,7 @@ func (w *Watches) assign(owner string, scopes []Scope) []*view {
 func (w *Watches) start(s Scope) *view {
 	ctx, cancel := context.WithCancel(w.ctx)
 	v := newView(s, w.notify, cancel)
+	v.opened = w.clock.Now()
 	w.open[s] = v
 	go w.run(ctx, v)
 	return v
@@ -188,13 +190,38 @@ func (w *Watches) Len() int {
 }
 
 const (
+	// syncPatience is how long after its opening a watch is waited for.
+	syncPatience = 30 * time.Second
 	firstBackoff = 500 * time.Millisecond
 	maxBackoff   = 30 * time.Second
 )
 
+// waitSynced waits until the watch works, says why it does not, or has been
+// given long enough.
+func (w *Watches) waitSynced(ctx context.Context, v *view) error {
+	patience := w.clock.NewTimer(syncPatience - w.clock.Since(v.opened))
+	defer patience.Stop()
+	for {
+		synced, err, changed := v.state()
+		if err != nil {
+			return &WatchError{Scope: v.scope, Err: err}
+		}
+		if synced {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return &WatchError{Scope: v.scope, Err: ErrNotSynced}
+		case <-patience.C():
+			return &WatchError{Scope: v.scope, Err: ErrNotSynced}
+		case <-changed:
+		}
+	}
+}
+
 // run keeps one watch going until its context ends. A watch that ends well, or
-// whose resource version is too old, starts again at once; one that fails
-// waits longer each time.
+// whose resource version is too old, starts again at once; one that fails, or
+// that ends as soon as it has begun, waits longer each time.
 func (w *Watches) run(ctx context.Context, v *view) {
 	backoff := firstBackoff
 	for ctx.Err() == nil {
@@ -203,14 +230,17 @@ func (w *Watches) run(ctx context.Context, v *view) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err == nil {
+		lasted := w.clock.Since(begun)
+		if err == nil && lasted >= firstBackoff {
 			backoff = firstBackoff
 			continue
 		}
-		if w.clock.Since(begun) > maxBackoff {
+		if lasted > maxBackoff {
 			backoff = firstBackoff
 		}
-		v.failed(err)
+		if err != nil {
+			v.failed(err)
+		}
 		select {
 		case <-ctx.Done():
 		case <-w.clock.After(backoff):

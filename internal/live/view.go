@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"strconv"
 	"sync"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -88,6 +89,7 @@ type view struct {
 	scope  Scope
 	notify Notify
 	cancel context.CancelFunc
+	opened time.Time
 
 	mu      sync.Mutex
 	objects map[Key]Object
@@ -118,25 +120,12 @@ func (v *view) removeOwner(owner string) (left int) {
 	return len(v.owners)
 }
 
-// waitSynced waits until the watch works. One that fails is given until the
-// end of ctx only if it never said why.
-func (v *view) waitSynced(ctx context.Context) error {
-	for {
-		v.mu.Lock()
-		synced, err, changed := v.synced, v.err, v.changed
-		v.mu.Unlock()
-		if err != nil {
-			return &WatchError{Scope: v.scope, Err: err}
-		}
-		if synced {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return &WatchError{Scope: v.scope, Err: ErrNotSynced}
-		case <-changed:
-		}
-	}
+// state says whether the watch has seen a full list, why it does not work, and
+// when to look again.
+func (v *view) state() (synced bool, err error, changed <-chan struct{}) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.synced, v.err, v.changed
 }
 
 func (v *view) find(key Key, written uint64) (Object, Presence) {
@@ -166,13 +155,16 @@ func (v *view) members(applySet string) map[Key]Object {
 }
 
 // failed records why the watch does not work, and tells everybody who relies
-// on it.
+// on it, unless they know already.
 func (v *view) failed(err error) {
 	v.mu.Lock()
+	known := v.err != nil && v.err.Error() == err.Error()
 	v.err = err
 	owners := v.signal()
 	v.mu.Unlock()
-	v.tell(owners)
+	if !known {
+		v.tell(owners)
+	}
 }
 
 // signal wakes those who wait and returns the owners to notify. v.mu is held.

@@ -4,8 +4,6 @@ import (
 	"crypto/sha1" //nolint:gosec // searched for, not relied on
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"strings"
 )
 
@@ -197,47 +195,4 @@ func mask(text string, hits []span) string {
 	}
 	out.WriteString(text[clean:])
 	return out.String()
-}
-
-// RedactError returns an error that prints the redacted text of err and still
-// answers errors.Is and errors.As for what err wraps. It has no Unwrap, so that
-// nothing that walks a chain to print it reaches the original.
-//
-// What errors.As hands out is the original typed error and prints its own text.
-// Either such a type offers Redacted(func(string) string) error, and a copy of
-// it is handed out in its place, or whoever takes it out must pass the final
-// string through Redact, as the controller does with condition messages.
-func (s *Set) RedactError(err error) error {
-	if err == nil || s.Len() == 0 {
-		return err
-	}
-	r := &redactedError{text: s.Redact(err.Error()), original: err}
-	var typed redactable
-	if errors.As(err, &typed) {
-		r.copied = typed.Redacted(s.Redact)
-	}
-	return r
-}
-
-// redactable is a typed error that can make a clean copy of itself.
-type redactable interface {
-	error
-	Redacted(redact func(string) string) error
-}
-
-type redactedError struct {
-	text     string
-	original error
-	copied   error
-}
-
-func (e *redactedError) Error() string { return e.text }
-
-// Format prints the text for every verb: the original must not be reached.
-func (e *redactedError) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(e.text)) }
-
-func (e *redactedError) Is(target error) bool { return errors.Is(e.original, target) }
-
-func (e *redactedError) As(target any) bool {
-	return e.copied != nil && errors.As(e.copied, target) || errors.As(e.original, target)
 }

@@ -6,9 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"net/url"
 	"strconv"
@@ -141,41 +139,6 @@ type cleanError struct{ codeError }
 
 func (e *cleanError) Redacted(redact func(string) string) error {
 	return &cleanError{codeError{e.code, redact(e.text)}}
-}
-
-func TestRedactErrorKeepsWhatErrorsIsAndAsFind(t *testing.T) {
-	s := setOf(canary)
-	original := fmt.Errorf("apply %s: %w", canary, errors.Join(&codeError{7, canary}, fs.ErrNotExist))
-	err := s.RedactError(original)
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
-		if text := fmt.Sprintf(verb, err); leaks(text) {
-			t.Errorf("%s leaks: %s", verb, text)
-		}
-	}
-	if !strings.HasPrefix(err.Error(), "apply [redacted]: [redacted]") {
-		t.Errorf("Error() = %s", err)
-	}
-	var code *codeError
-	if !errors.Is(err, fs.ErrNotExist) || !errors.As(err, &code) || code.code != 7 {
-		t.Errorf("errors.Is or errors.As does not find what is wrapped in %v", err)
-	}
-	if errors.Unwrap(err) != nil {
-		t.Errorf("Unwrap gives %v", errors.Unwrap(err))
-	}
-	if s.RedactError(nil) != nil {
-		t.Error("RedactError(nil) is not nil")
-	}
-	if plain := errors.New("x"); testSet().RedactError(plain) != plain {
-		t.Error("an empty set changed the error")
-	}
-}
-
-func TestRedactErrorHandsOutACleanCopyWhereThereIsOne(t *testing.T) {
-	err := setOf(canary).RedactError(fmt.Errorf("x: %w", &cleanError{codeError{7, "got " + canary}}))
-	var clean *cleanError
-	if !errors.As(err, &clean) || clean.code != 7 || clean.Error() != "got [redacted]" {
-		t.Errorf("errors.As gives %v", clean)
-	}
 }
 
 func FuzzRedact(f *testing.F) {

@@ -112,7 +112,9 @@ func firstLine(text string) string {
 // emit writes the tree with tokens. YAML and JSON documents are patched rather
 // than written anew, so that each line stays where it is in Git and a refusal
 // further down the pipeline names the right one. A patch counts only if it
-// parses to exactly the tree; else the document is written anew.
+// parses to exactly the tree; else the document is written anew. What a patch
+// keeps, comments included, is text that stands in Git as it is; encrypted
+// comments are never decrypted into it.
 func (f *file) emit(tokens []secret.Token) ([]byte, error) {
 	var patched, fresh []byte
 	var err error

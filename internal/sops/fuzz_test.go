@@ -12,8 +12,8 @@ import (
 
 // A fixed key, since fuzzing runs in several processes. It protects nothing.
 const (
-	fuzzIdentity  = ""
-	fuzzRecipient = ""
+	fuzzIdentity  = "AGE-SECRET-KEY-1YG0RA5UGUTLRMWANAQGAVDQQDFZ9LQ5522W2YXE72W37HLKFW2KQD2LCM4"
+	fuzzRecipient = "age1raz8k7pvg8pagd6jhyw2mysazzwq97dthtsjgm4y8c6fgpmr03dq9nztsa"
 )
 
 // FuzzReadFile checks that no content makes opening panic, run on, or hand out

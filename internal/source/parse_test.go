@@ -3,6 +3,7 @@ package source
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
 	"encoding/pem"
 	"fmt"
 	"os"
@@ -218,6 +219,10 @@ func FuzzPack(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer func() { _ = file.Close(); _ = os.Remove(file.Name()) }()
+		if len(raw) > 20 { // so that more than the checksum is tested
+			sum := sha1.Sum(raw[:len(raw)-20])
+			raw = append(raw[:len(raw)-20:len(raw)-20], sum[:]...)
+		}
 		l := DefaultLimits()
 		l.ObjectBytes, l.FetchBytes = 1<<16, 1<<16
 		p, err := writePack(context.Background(), bytes.NewReader(raw), file, &objects{}, newContentCache(1<<16), l)
@@ -230,6 +235,17 @@ func FuzzPack(f *testing.F) {
 					t.Errorf("object %d: %v", at, err)
 				}
 			}
+		}
+	})
+}
+
+func FuzzPatch(f *testing.F) {
+	f.Add([]byte("hello world"), []byte("\x0b\x05\x90\x05"))
+	f.Add([]byte("hello world"), []byte("\x0b\x03\x03abc"))
+	f.Add([]byte("hello"), []byte("\x05\xff\xff\xff\xff\x0f\x90\x05"))
+	f.Fuzz(func(t *testing.T, from, delta []byte) {
+		if out, err := patch(from, delta, 1000); err == nil && len(out) > 1000 {
+			t.Errorf("patch gives %d bytes", len(out))
 		}
 	})
 }

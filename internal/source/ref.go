@@ -22,6 +22,9 @@ const (
 type target struct {
 	name string // of the branch or tag; empty for a commit
 	hash plumbing.Hash
+	// want is what to ask the server for: of an annotated tag the tag, because
+	// not every server sends a commit that only a tag leads to.
+	want plumbing.Hash
 }
 
 func (t target) revision(commit plumbing.Hash) string {
@@ -38,12 +41,13 @@ func resolve(a address, ref v1alpha1.GitRef, refs *packp.AdvRefs) (target, error
 		if !plumbing.IsHash(ref.Commit) || len(ref.Commit) != 40 {
 			return target{}, failure.Stallf(v1alpha1.ReasonInvalidSpec, "commit %q is not a full SHA-1", ref.Commit)
 		}
-		return target{hash: plumbing.NewHash(ref.Commit)}, nil
+		h := plumbing.NewHash(ref.Commit)
+		return target{hash: h, want: h}, nil
 	case ref.SemVer != "":
 		return highest(a, ref.SemVer, refs)
 	case ref.Tag != "":
-		if h, ok := lookup(refs, tags+ref.Tag); ok {
-			return target{name: ref.Tag, hash: h}, nil
+		if t, ok := lookup(refs, tags, ref.Tag); ok {
+			return t, nil
 		}
 		return target{}, absent(a, fmt.Sprintf("tag %q", ref.Tag), "tags", tags, refs)
 	}
@@ -51,19 +55,20 @@ func resolve(a address, ref v1alpha1.GitRef, refs *packp.AdvRefs) (target, error
 	if branch == "" {
 		branch = "main"
 	}
-	if h, ok := lookup(refs, branches+branch); ok {
-		return target{name: branch, hash: h}, nil
+	if t, ok := lookup(refs, branches, branch); ok {
+		return t, nil
 	}
 	return target{}, absent(a, fmt.Sprintf("branch %q", branch), "branches", branches, refs)
 }
 
 // lookup returns what a ref names, through an annotated tag.
-func lookup(refs *packp.AdvRefs, name string) (plumbing.Hash, bool) {
-	if h, ok := refs.Peeled[name]; ok {
-		return h, true
+func lookup(refs *packp.AdvRefs, prefix, name string) (target, bool) {
+	h, ok := refs.References[prefix+name]
+	t := target{name: name, hash: h, want: h}
+	if peeled, annotated := refs.Peeled[prefix+name]; annotated {
+		t.hash = peeled
 	}
-	h, ok := refs.References[name]
-	return h, ok
+	return t, ok
 }
 
 func highest(a address, constraint string, refs *packp.AdvRefs) (target, error) {
@@ -86,8 +91,8 @@ func highest(a address, constraint string, refs *packp.AdvRefs) (target, error) 
 	if best == nil {
 		return target{}, absent(a, fmt.Sprintf("tag in range %q", constraint), "tags", tags, refs)
 	}
-	h, _ := lookup(refs, tags+name)
-	return target{name: name, hash: h}, nil
+	t, _ := lookup(refs, tags, name)
+	return t, nil
 }
 
 func names(refs *packp.AdvRefs, prefix string) []string {
@@ -129,14 +134,18 @@ func tips(refs *packp.AdvRefs) []plumbing.Hash {
 	return list
 }
 
-// advertised reports whether a server sends h to anyone who asks.
-func advertised(refs *packp.AdvRefs, h plumbing.Hash) bool {
-	for _, m := range []map[string]plumbing.Hash{refs.References, refs.Peeled} {
-		for _, known := range m {
-			if known == h {
-				return true
-			}
+// advertised returns what to ask for so that h comes, which a server sends to
+// anyone, if a branch or tag is at h.
+func advertised(refs *packp.AdvRefs, h plumbing.Hash) (plumbing.Hash, bool) {
+	for _, tip := range refs.References {
+		if tip == h {
+			return h, true
 		}
 	}
-	return false
+	for name, peeled := range refs.Peeled {
+		if peeled == h {
+			return refs.References[name], true
+		}
+	}
+	return h, false
 }

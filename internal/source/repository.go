@@ -240,8 +240,12 @@ func (r *repository) renew() *objects {
 // fetch downloads one commit: alone, if the server sends it alone.
 func (r *repository) fetch(ctx context.Context, s session, refs *packp.AdvRefs, objs *objects, t target) (*Snapshot, error) {
 	able := refs.Capabilities
-	w := want{hashes: []plumbing.Hash{t.hash}, shallow: true, maxBytes: r.store.limits.FileBytes}
-	exact := able.Supports(capability.AllowReachableSHA1InWant) || able.Supports("allow-any-sha1-in-want") || advertised(refs, t.hash)
+	exact := t.name != ""
+	if !exact {
+		t.want, exact = advertised(refs, t.hash)
+	}
+	exact = exact || able.Supports(capability.AllowReachableSHA1InWant) || able.Supports("allow-any-sha1-in-want")
+	w := want{hashes: []plumbing.Hash{t.want}, shallow: true, maxBytes: r.store.limits.FileBytes}
 	if !exact {
 		w.hashes, w.shallow = tips(refs), false
 		objs = r.renew()

@@ -363,7 +363,16 @@ func TestSSH(t *testing.T) {
 			mustFetch(t, store, req)
 		})
 	}
+	r.git("", "-C", r.dir, "-c", "user.name=a", "-c", "user.email=a@b", "tag", "-a", "-m", "x", "v1", c)
 	r.amend("refs/heads/main", map[string]file{"w": text("2")})
+	for name, ref := range map[string]v1alpha1.GitRef{"tag": {Tag: "v1"}, "commit": {Commit: c}} {
+		t.Run("an annotated tag that is at no tip, by "+name, func(t *testing.T) {
+			req := Request{URL: s.url(), Ref: ref, Credentials: credentials(t, tests["a key"].with)}
+			if snap := mustFetch(t, newStore(t, nil), req); snap.Commit != c {
+				t.Errorf("commit = %s, want %s", snap.Commit, c)
+			}
+		})
+	}
 	store := newStore(t, nil)
 	req := Request{URL: s.url(), Credentials: credentials(t, tests["a key"].with)}
 	mustFetch(t, store, req)

@@ -75,7 +75,10 @@ func (r *Rig) StartOperator(ctx context.Context, args ...string) (*Operator, err
 		return nil, fmt.Errorf("start the operator: %w", err)
 	}
 	go func() { o.ended <- o.command.Wait() }()
-	return o, o.waitReady(ctx, "http://"+health+"/readyz")
+	if err := o.waitReady(ctx, "http://"+health+"/readyz"); err != nil {
+		return nil, err
+	}
+	return o, o.waitReady(ctx, o.MetricsURL)
 }
 
 func (r *Rig) operatorKubeconfig(ctx context.Context, dir string) (string, error) {
