@@ -18,14 +18,14 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/gitseal-demo.XXXXXX")
 work=$dir/work/shop
 operator_log=$dir/logs/operator.log
 trap cleanup EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-trap 'fail "\"$BASH_COMMAND\" did not succeed (line $LINENO)"' ERR
+trap 'interrupted=1; exit 130' INT
+trap 'interrupted=1; exit 143' TERM
+trap 'broken "$BASH_COMMAND" "$LINENO"' ERR
 
 # Whatever cluster, repository or Git settings the caller has: not these.
 unset KUBECONFIG
 while read -r variable; do unset "$variable"; done < <(git rev-parse --local-env-vars)
-export GIT_CONFIG_GLOBAL=$dir/gitconfig GIT_CONFIG_NOSYSTEM=1
+export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
 export KUBECACHEDIR=$dir/kubecache KUBERC=off
 export no_proxy=127.0.0.1,localhost NO_PROXY=127.0.0.1,localhost
 export PATH=$root/bin:$root/bin/control-plane:$PATH
@@ -91,10 +91,10 @@ make_repository() {
   step "Make a repository: Deployment, Service, ConfigMap, and a Secret that is encrypted before it is written"
   local url
   url=$(sandbox repo --dir "$dir" shop)
-  git config --file "$dir/gitconfig" user.name "Demo Author"
-  git config --file "$dir/gitconfig" user.email author@example.com
   git init --quiet --initial-branch=main "$work"
   cd "$work"
+  git config user.name "Demo Author"
+  git config user.email author@example.com
   git remote add origin "$url"
   mkdir deploy
   cp "$root"/test/demo/manifests/*.yaml deploy/

@@ -6,10 +6,12 @@ step_count=9
 step_number=0
 step_title=
 step_begun=0
+shown=
 operator_pid=
 watcher_pid=
 operator_log=
 finished=
+interrupted=
 
 # Colour is for people who watch, and not for those who asked for none.
 green= red= plain=
@@ -30,9 +32,16 @@ ok() { printf '    %s✓%s %s\n' "$green" "$plain" "$1"; }
 
 # run shows a command as one would type it, and what it prints.
 run() {
+  local status=0
   printf '    $ %s\n' "$*"
-  "$@" 2>&1 | indent
+  shown="$*"
+  "$@" 2>&1 | indent || status=$?
+  ((status)) || shown=
+  return "$status"
 }
+
+# broken is for what fails unexpectedly.
+broken() { fail "\"${shown:-$1}\" did not succeed (line $2)"; }
 
 indent() { sed 's/^/      /'; }
 
@@ -59,7 +68,7 @@ until_true() {
   until "$@" >/dev/null 2>&1; do
     tries=$((tries + 1))
     operator_lives
-    ((tries < 240)) || fail "not within a minute: $what"
+    ((tries < 240)) || { echo; fail "not within a minute: $what"; }
     ((tries != 4)) || printf '    waiting '
     ((tries % 4)) || printf '.'
     sleep 0.25
@@ -87,7 +96,7 @@ cleanup() {
     if kill "$pid" 2>/dev/null; then wait "$pid" 2>/dev/null || true; fi
   done
   [[ ! -f $dir/sandbox.json ]] || "$root/bin/sandbox" down --dir "$dir" >/dev/null || true
-  if [[ -n $finished ]]; then
+  if [[ -n $finished || -n $interrupted ]]; then
     rm -rf "$dir"
   else
     find "$dir" -mindepth 1 -maxdepth 1 ! -name logs -exec rm -rf {} +
