@@ -92,8 +92,8 @@ func staysBeside(config, location, name string) error {
 		return nil //nolint:nilerr // the name of standard input need not exist
 	}
 	root := filepath.Dir(config)
-	if real, err := filepath.EvalSymlinks(root); err == nil {
-		root = real
+	if target, err := filepath.EvalSymlinks(root); err == nil {
+		root = target
 	}
 	if !within(root, given) {
 		return withHint(fmt.Errorf("%s is a link to %s, which another .sops.yaml is for", name, location), "encrypt that file itself")

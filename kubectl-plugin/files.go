@@ -91,7 +91,7 @@ func readDocument(name string) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // nothing was written to it
+	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err

@@ -90,7 +90,7 @@ func (o *initOptions) Complete(cmd *cobra.Command, args []string) (err error) {
 	if err := o.completePolicy(cmd); err != nil {
 		return err
 	}
-	if m.namespace, err = o.session.namespace(); err != nil {
+	if m.namespace, err = o.namespace(); err != nil {
 		return err
 	}
 	if m.destination == "" {

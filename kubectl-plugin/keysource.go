@@ -118,7 +118,7 @@ func addKeyFile(ring *sops.Keyring, path string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // nothing was written to it
+	defer f.Close()
 	raw, err := readBounded(f, path)
 	if err != nil {
 		return err

@@ -264,7 +264,7 @@ func TestFailureOfFileSystemIsPassedOn(t *testing.T) {
 	for name, fsys := range map[string]fstest.MapFS{"plain": files, "kustomize": kustomized, "generator": generated} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Render(t.Context(), failingFS{fsys, "b.yaml", fmt.Errorf("read: %w", refused)}, ".")
-			if err != error(refused) {
+			if !errors.Is(err, refused) || err.Error() != refused.Error() {
 				t.Errorf("Render = %v, want the failure itself", err)
 			}
 			_, err = Render(t.Context(), failingFS{fsys, "b.yaml", errors.New("disk on fire")}, ".")

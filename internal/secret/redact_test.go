@@ -128,19 +128,6 @@ func TestRedactIsFastEnoughForAThousandValues(t *testing.T) {
 	}
 }
 
-type codeError struct {
-	code int
-	text string
-}
-
-func (e *codeError) Error() string { return e.text }
-
-type cleanError struct{ codeError }
-
-func (e *cleanError) Redacted(redact func(string) string) error {
-	return &cleanError{codeError{e.code, redact(e.text)}}
-}
-
 func FuzzRedact(f *testing.F) {
 	f.Add("hunter2!", "before ", " after")
 	f.Add("\x00\xff\u2028'\"\\%", "x", "y")

@@ -1,6 +1,7 @@
 package sops
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -102,7 +103,8 @@ func (f *file) checkPlain() error {
 	case formats.Json:
 		err = checkJSON(f.raw)
 	}
-	if shape, ok := err.(*errShape); ok {
+	var shape *errShape
+	if errors.As(err, &shape) {
 		return fmt.Errorf("%s: %s", at(f.name, shape.line), shape.problem)
 	}
 	return err

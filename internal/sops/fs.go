@@ -180,7 +180,7 @@ type handle struct {
 	info fs.FileInfo
 }
 
-func (h *handle) Stat() (fs.FileInfo, error) { return sized{h.info, h.Reader.Size()}, nil }
+func (h *handle) Stat() (fs.FileInfo, error) { return sized{h.info, h.Size()}, nil }
 func (h *handle) Close() error               { return nil }
 
 type sized struct {

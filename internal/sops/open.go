@@ -245,10 +245,10 @@ func (f *file) decrypt(ring *Keyring) error {
 // values.
 func (f *file) explainDecrypt() error {
 	last := f.cipher.last
-	switch f.cipher.problem {
-	case errPlainLeaf:
+	switch problem := f.cipher.problem; {
+	case errors.Is(problem, errPlainLeaf):
 		return errPlain(f.name, lineOfKey(f.raw, last.additionalData), last.additionalData)
-	case errAuthentic:
+	case errors.Is(problem, errAuthentic):
 		return errNotAuthentic(f.name, f.lineOfLeaf(last.ciphertext), last.additionalData)
 	}
 	return refuse(f.name, 0, "a value that is not a string is in plain text, but the file's rule says that it is encrypted").

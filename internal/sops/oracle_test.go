@@ -1,7 +1,6 @@
 package sops
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
@@ -123,24 +122,6 @@ func reveal(t testing.TB, values *secret.Set, document []byte) string {
 			t.Fatalf("unknown token %s", token)
 		}
 		return string(v.Reveal())
-	})
-}
-
-// sameDocument parses both with the library's store and compares the trees
-// less comments.
-func sameDocument(t *testing.T, name, a, b string) bool {
-	t.Helper()
-	store := common.DefaultStoreForPath(config.NewStoresConfig(), name)
-	x, err := store.LoadPlainFile([]byte(a))
-	if err != nil {
-		t.Fatalf("load %q: %v", a, err)
-	}
-	y, err := store.LoadPlainFile([]byte(b))
-	if err != nil {
-		t.Fatalf("load %q: %v", b, err)
-	}
-	return slices.EqualFunc(x, y, func(x, y getsops.TreeBranch) bool {
-		return equal(uncommented(x), uncommented(y))
 	})
 }
 

@@ -211,7 +211,7 @@ func TestUnsupportedKeyTypesAreNamed(t *testing.T) {
 			f, _ := open("a.yaml", only, key)
 			_, err := f.ReadFile("a.yaml")
 			want := "a.yaml: the file is encrypted with " + name + " only, and gitseal opens age: add an age recipient to the file, for example " + key.recipient
-			if err == nil || err.(*failure.Error).Message() != want {
+			if err == nil || failure.From(err, "").Message() != want {
 				t.Errorf("ReadFile: %v, want %s", err, want)
 			}
 			beside := append(append(bytes.Clone(raw[:to]), block...), raw[to:]...)

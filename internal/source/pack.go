@@ -142,7 +142,7 @@ func (x *indexer) note(sc *packfile.Scanner, h *packfile.ObjectHeader) error {
 	at := int32(len(x.objects))
 	o := packed{offset: h.Offset, size: h.Length, base: none, kind: h.Type}
 	length := h.Length
-	var sink io.Writer = io.Discard
+	sink := io.Discard
 	hasher := plumbing.Hasher{}
 	switch h.Type {
 	case plumbing.OFSDeltaObject:

@@ -52,7 +52,7 @@ func (r *repository) snapshot(ctx context.Context, req Request) (*Snapshot, erro
 	r.mu.Lock()
 	arrived := r.asked
 	r.mu.Unlock()
-	if s, err, ok := r.known(req, arrived); ok {
+	if s, ok, err := r.known(req, arrived); ok {
 		return s, err
 	}
 	select {
@@ -61,7 +61,7 @@ func (r *repository) snapshot(ctx context.Context, req Request) (*Snapshot, erro
 	case <-ctx.Done():
 		return nil, r.failed(ctx, ctx.Err())
 	}
-	if s, err, ok := r.known(req, arrived); ok {
+	if s, ok, err := r.known(req, arrived); ok {
 		return s, err
 	}
 	s, err := r.update(ctx, req.Ref)
@@ -73,7 +73,7 @@ func (r *repository) snapshot(ctx context.Context, req Request) (*Snapshot, erro
 
 // known answers without the server, if the last answer is younger than MaxAge
 // or was asked for after the caller arrived.
-func (r *repository) known(req Request, arrived uint64) (*Snapshot, error, bool) {
+func (r *repository) known(req Request, arrived uint64) (s *Snapshot, known bool, err error) {
 	r.mu.Lock()
 	ans, objs := r.answer, r.objects
 	r.mu.Unlock()
@@ -81,19 +81,19 @@ func (r *repository) known(req Request, arrived uint64) (*Snapshot, error, bool)
 	fresh := ans.question > 0 && ans.err == nil && r.store.clock.Since(ans.at) < req.MaxAge
 	switch {
 	case !shared && !fresh:
-		return nil, nil, false
+		return nil, false, nil
 	case ans.err != nil:
-		return nil, ans.err, true
+		return nil, true, ans.err
 	}
 	t, err := resolve(r.address, req.Ref, ans.refs)
 	if err != nil {
-		return nil, err, true
+		return nil, true, err
 	}
 	c, err := r.load(objs, t)
 	if err != nil {
-		return nil, nil, false
+		return nil, false, nil
 	}
-	return r.view(objs, t, c), nil, true
+	return r.view(objs, t, c), true, nil
 }
 
 // load finds a commit and its root directory.

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -168,8 +169,8 @@ func newStore(t testing.TB, change func(*Options)) *Store {
 // checkFailure compares class, reason and text, all of which users see.
 func checkFailure(t *testing.T, err error, class failure.Class, reason string, texts ...string) {
 	t.Helper()
-	f, ok := err.(*failure.Error)
-	if !ok {
+	var f *failure.Error
+	if !errors.As(err, &f) {
 		t.Fatalf("error = %v (%T), want a *failure.Error", err, err)
 	}
 	if f.Class != class || f.Reason != reason {

@@ -213,7 +213,7 @@ func TestHTTPFailures(t *testing.T) {
 		"a web page":               {status(200), failure.Stall, v1alpha1.ReasonSourceInvalid, []string{"does not answer as a Git server"}},
 		"empty repository":         {&backend{root: filepath.Dir(empty.dir)}, failure.Stall, v1alpha1.ReasonSourceInvalid, []string{"is empty", "push a commit"}},
 		"connection cut in a pack": {http.HandlerFunc(cut), failure.Fail, v1alpha1.ReasonSourceUnavailable, []string{"closed the connection"}},
-		"endless list of refs": {http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		"endless list of refs": {http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/x-git-upload-pack-advertisement")
 			_, _ = w.Write([]byte("001e# service=git-upload-pack\n0000003f" + strings.Repeat("a", 40) + " refs/heads/main\x00\n"))
 			for i := range 1 << 20 {
