@@ -62,9 +62,8 @@ type ApplicationReconciler struct {
 	memories memories
 }
 
-// +kubebuilder:rbac:groups=gitseal.dev,resources=applications,verbs=get;list;watch;update;patch
-// +kubebuilder:rbac:groups=gitseal.dev,resources=applications/status,verbs=get;update;patch
-// +kubebuilder:rbac:groups=gitseal.dev,resources=applications/finalizers,verbs=update
+// +kubebuilder:rbac:groups=gitseal.dev,resources=applications,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=gitseal.dev,resources=applications/status,verbs=patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=gitseal-system,verbs=get;create;update;patch
 // +kubebuilder:rbac:groups="",resources=secrets,namespace=gitseal-system,verbs=get;watch;create
@@ -95,6 +94,7 @@ func (r *ApplicationReconciler) Reconcile(ctx context.Context, req ctrl.Request)
 // leaves the last good state in place, and drift from that is still corrected.
 func (r *ApplicationReconciler) sync(ctx context.Context, run *run) error {
 	if err := r.dependencies(ctx, run); err != nil {
+		r.hold(ctx, run)
 		return err
 	}
 	wanted, err := r.desire(ctx, run)

@@ -2,52 +2,74 @@ package controllers
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/apply"
 	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/health"
+	"github.com/gitseal/gitseal/internal/live"
 )
 
 // bring applies what differs from the desired state. Where nothing does, the
 // API server is not asked anything.
 func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) error {
+	if err := r.watchItems(ctx, run, w.items); err != nil {
+		return err
+	}
 	if err := r.recordParent(ctx, run, w.items); err != nil {
 		return err
 	}
-	if err := r.watchMembers(ctx, run, w.items); err != nil {
-		return err
-	}
-	ledger := run.memory.ledger
-	plan := r.Engine.Compare(w.items, ledger)
-	if run.app.Spec.Sync.Drift == v1alpha1.DriftIgnore {
-		plan.Drifted = nil
-	}
+	plan := r.plan(run, w)
 	if plan.Empty() {
 		return nil
 	}
-	if err := r.Engine.Conflicts(run.target, plan.Changed, r.parents(ctx)); err != nil {
+	if err := r.Engine.Conflicts(run.target, slices.Concat(plan.Changed, plan.Drifted), r.parents(ctx)); err != nil {
 		return err
 	}
-	if err := r.announce(ctx, run, len(plan.Changed)); err != nil {
+	if err := r.announce(ctx, run, w, len(plan.Changed)); err != nil {
 		return err
 	}
-	if err := r.Engine.Preflight(ctx, plan.Changed, ledger, w.values); err != nil {
+	if err := r.Engine.Preflight(ctx, plan.Changed, run.memory.ledger, w.values); err != nil {
 		return err
 	}
 	if err := r.send(ctx, run, w, plan); err != nil {
 		return err
 	}
-	ledger.Keep(w.items)
 	return r.watchBrought(ctx, run, w)
+}
+
+// plan compares the desired state with what was applied. Where drift is to be
+// ignored, it is until there is a new desired state or somebody asks.
+func (r *ApplicationReconciler) plan(run *run, w *wanted) apply.Plan {
+	ledger := run.memory.ledger
+	ignore := run.app.Spec.Sync.Drift == v1alpha1.DriftIgnore && run.reason == v1alpha1.SyncDrift && !run.requested()
+	if ignore && ledger.Len() == 0 {
+		r.Engine.Seed(w.items, ledger)
+	}
+	if run.reason == v1alpha1.SyncDrift && run.requested() {
+		run.reason = v1alpha1.SyncRequested
+	}
+	plan := r.Engine.Compare(w.items, ledger, run.now)
+	if ignore {
+		plan.Drifted, plan.Again = nil, 0
+	}
+	run.again = plan.Again
+	return plan
 }
 
 func (r *ApplicationReconciler) send(ctx context.Context, run *run, w *wanted, plan apply.Plan) error {
 	run.memory.drifted += int32(len(plan.Drifted))
-	if run.reason == "" {
-		run.reason = v1alpha1.SyncDrift
-	}
+	run.memory.ledger.Correcting(plan.Drifted, run.now)
 	changed, err := r.Engine.Apply(ctx, append(plan.Changed, plan.Drifted...), run.memory.ledger, w.values)
 	run.changed += changed
 	run.memory.progressSince = run.now
@@ -62,25 +84,101 @@ func (r *ApplicationReconciler) hold(ctx context.Context, run *run) {
 	if w == nil || run.app.Spec.Sync.Drift == v1alpha1.DriftIgnore {
 		return
 	}
-	plan := r.Engine.Compare(w.items, run.memory.ledger)
+	plan := r.Engine.Compare(w.items, run.memory.ledger, run.now)
 	if len(plan.Drifted) > 0 {
 		_ = r.send(ctx, run, w, apply.Plan{Drifted: plan.Drifted})
 	}
 }
 
+// watchItems opens the watches over what is wanted now, in addition to those
+// that are open. Whether the others work is for prune to find: a namespace or
+// kind that only an older revision used must not stop a new one.
+func (r *ApplicationReconciler) watchItems(ctx context.Context, run *run, items []apply.Item) error {
+	own := apply.Scopes(items)
+	err := r.watch(ctx, run, joined(own, run.memory.scopes))
+	gone, ok := unserved(err)
+	if ok && apply.BringAgain(items, gone) {
+		return r.watchItems(ctx, run, items) // its definition, an item too, brings the kind back
+	}
+	var w *live.WatchError
+	if errors.As(err, &w) && !slices.Contains(own, w.Scope) {
+		return nil
+	}
+	return r.watchRefusal(ctx, err)
+}
+
 // watchMembers opens the watches over everything that the ApplySet may hold:
-// the kinds wanted now, and those that its parent still records.
-func (r *ApplicationReconciler) watchMembers(ctx context.Context, run *run, items []apply.Item) error {
+// the kinds wanted now, and those that its parent still records. It returns
+// the kinds that the API server does not serve.
+func (r *ApplicationReconciler) watchMembers(ctx context.Context, run *run, items []apply.Item) (unmapped []schema.GroupKind, err error) {
 	kinds, namespaces := recorded(run.app)
-	members, err := r.Engine.MemberScopes(run.target, kinds, namespaces)
+	members, unmapped, err := r.Engine.MemberScopes(run.target, kinds, namespaces)
 	if err != nil {
-		return failure.From(err, v1alpha1.ReasonApplyFailed)
+		return nil, failure.From(err, v1alpha1.ReasonApplyFailed)
 	}
-	scopes := apply.Scopes(items)
-	for _, s := range members {
-		scopes = appendNew(scopes, s)
+	own := apply.Scopes(items)
+	for {
+		err := r.watch(ctx, run, joined(own, members))
+		scope, ok := r.vanished(ctx, run, err)
+		if !ok || slices.Contains(own, scope) {
+			return unmapped, r.watchRefusal(ctx, err)
+		}
+		members = slices.DeleteFunc(members, func(s live.Scope) bool { return s == scope })
 	}
-	return r.watch(ctx, run, scopes)
+}
+
+// joined adds to scopes those of others that cover something else. The same
+// objects may be watched in any version of their kind; once is enough.
+func joined(scopes, others []live.Scope) []live.Scope {
+	all := slices.Clone(scopes)
+	for _, o := range others {
+		if !slices.ContainsFunc(all, func(s live.Scope) bool {
+			return s.Identity == o.Identity && s.Namespace == o.Namespace && s.Resource.GroupResource() == o.Resource.GroupResource()
+		}) {
+			all = append(all, o)
+		}
+	}
+	return all
+}
+
+// unserved returns the scope whose watch failed because the API server does
+// not serve its kind.
+func unserved(err error) (live.Scope, bool) {
+	var w *live.WatchError
+	if errors.As(err, &w) && w.Scope.Name == "" && apierrors.IsNotFound(w.Err) {
+		return w.Scope, true
+	}
+	return live.Scope{}, false
+}
+
+// vanished returns the scope whose watch failed because it can have no members
+// any more: its kind or its namespace is gone. With a namespace go the Roles in
+// it, so that its watches are refused and nothing can let them in again.
+func (r *ApplicationReconciler) vanished(ctx context.Context, run *run, err error) (live.Scope, bool) {
+	if scope, ok := unserved(err); ok {
+		return scope, true
+	}
+	var w *live.WatchError
+	if errors.As(err, &w) && w.Scope.Name == "" && w.Scope.Namespace != "" && apierrors.IsForbidden(w.Err) {
+		return w.Scope, r.namespaceGone(ctx, run, w.Scope.Namespace)
+	}
+	return live.Scope{}, false
+}
+
+// namespaceGone asks by a dry run of the one thing that the operator may
+// create everywhere; it may not read namespaces.
+func (r *ApplicationReconciler) namespaceGone(ctx context.Context, run *run, namespace string) bool {
+	probe := &eventsv1.Event{
+		ObjectMeta:          metav1.ObjectMeta{GenerateName: "gitseal-probe-", Namespace: namespace},
+		EventTime:           metav1.NewMicroTime(run.now),
+		Type:                corev1.EventTypeNormal,
+		Reason:              v1alpha1.ReasonDeleting,
+		Action:              v1alpha1.ReasonDeleting,
+		ReportingController: reporter,
+		ReportingInstance:   reporter,
+	}
+	err := r.Client.Create(ctx, probe, client.DryRunAll)
+	return apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
 }
 
 // watchBrought adds the watches of kinds that came with the objects
@@ -94,14 +192,18 @@ func (r *ApplicationReconciler) watchBrought(ctx context.Context, run *run, w *w
 	if !brought {
 		return nil
 	}
-	return r.watchMembers(ctx, run, w.items)
+	return r.watchItems(ctx, run, w.items)
 }
 
 // prune removes members that the desired state no longer holds.
 func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) error {
+	unmapped, err := r.watchMembers(ctx, run, w.items)
+	if err != nil {
+		return err
+	}
 	stale := r.Engine.Stale(run.target, run.memory.scopes, w.items)
 	if len(stale) == 0 {
-		return r.shrinkParent(ctx, run, w.items)
+		return r.shrinkParent(ctx, run, w.items, unmapped)
 	}
 	if prune := run.app.Spec.Sync.Prune; prune != nil && !*prune {
 		return nil
@@ -110,11 +212,7 @@ func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) 
 		return failure.Stallf(v1alpha1.ReasonPruneBlocked, "%d objects are no longer in Git, more than spec.sync.pruneLimit of %d, the first of them %s", len(stale), limit, stale[0]).
 			WithHint("if that is right: kubectl annotate application %s --namespace %s --overwrite %s=%s", run.app.Name, run.app.Namespace, v1alpha1.AnnotationConfirmPrune, w.inputs.commit)
 	}
-	pruned, err := r.Engine.Prune(ctx, stale)
-	run.pruned += pruned
-	if run.reason == "" {
-		run.reason = v1alpha1.SyncDrift
-	}
+	run.pruned, err = r.Engine.Prune(ctx, stale)
 	return err
 }
 
@@ -132,7 +230,7 @@ func pruneLimit(app *v1alpha1.Application) int {
 // rarely, until everything is healthy.
 const (
 	minJudgePause   = 250 * time.Millisecond
-	firstJudgePause = time.Second
+	firstJudgePause = 2 * time.Second
 	maxJudgePause   = 8 * time.Second
 )
 
@@ -140,12 +238,12 @@ const (
 func (r *ApplicationReconciler) judge(ctx context.Context, run *run, w *wanted) error {
 	m := run.memory
 	if unjudged := r.Engine.Unjudged(w.items, m.ledger); len(unjudged) > 0 {
-		pause := minJudgePause
-		if len(unjudged) < len(m.ledger.Unhealthy()) {
-			pause = m.judgePause
+		pause := m.judgePause
+		if sick := len(m.ledger.Unhealthy()); sick > 0 && len(unjudged) >= sick {
+			pause = minJudgePause
 		}
 		if rest := m.judgedAt.Add(pause).Sub(run.now); rest > 0 {
-			run.again = rest
+			run.again = soonest(run.again, rest)
 		} else {
 			m.judgedAt, m.judgePause = run.now, min(2*m.judgePause, maxJudgePause)
 			if err := r.Engine.Judge(ctx, run.target, unjudged, m.ledger); err != nil {
@@ -159,7 +257,7 @@ func (r *ApplicationReconciler) judge(ctx context.Context, run *run, w *wanted) 
 func (r *ApplicationReconciler) verdict(run *run, sick []apply.Sick) error {
 	m := run.memory
 	if len(sick) == 0 {
-		m.progressSince, m.judgePause = time.Time{}, firstJudgePause
+		m.progressSince = time.Time{}
 		return nil
 	}
 	if m.progressSince.IsZero() {

@@ -47,7 +47,7 @@ func (r *ApplicationReconciler) desire(ctx context.Context, run *run) (*wanted, 
 	m := run.memory
 	in := inputs{generation: run.app.Generation, commit: snapshot.Revision, keys: keys.version}
 	if m.wanted != nil && m.wanted.inputs == in {
-		run.values = m.wanted.values
+		run.values, run.reason = m.wanted.values, m.wanted.why
 		return m.wanted, nil
 	}
 	if m.refusal != nil && m.refused == in {
@@ -62,7 +62,8 @@ func (r *ApplicationReconciler) desire(ctx context.Context, run *run) (*wanted, 
 		return nil, err
 	}
 	w.inputs = in
-	run.reason = r.why(run, w)
+	w.why = r.why(run, w)
+	run.reason = w.why
 	m.wanted, m.refusal = w, nil
 	m.drifted = 0
 	return w, nil

@@ -3,17 +3,18 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 
-	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/failure"
+	"github.com/gitseal/gitseal/internal/live"
 )
+
+// errLeaving is returned while an Application's objects are on their way out.
+var errLeaving = failure.Waitf(v1alpha1.ReasonDeleting, "waiting for the objects of the Application to go")
 
 // finalize deals with the objects of an Application that is being deleted and
 // then lets it go. Where the objects cannot be deleted it stays, and says why.
@@ -21,11 +22,11 @@ func (r *ApplicationReconciler) finalize(ctx context.Context, run *run) error {
 	if !controllerutil.ContainsFinalizer(run.app, v1alpha1.Finalizer) {
 		return nil
 	}
-	if run.app.Spec.Sync.DeletionPolicy != v1alpha1.DeletionOrphan {
-		err := r.deleteMembers(ctx, run)
-		if err != nil && !r.terminating(ctx, run, err) {
-			return err
-		}
+	if w := run.memory.wanted; w != nil {
+		run.values = w.values // to clean what it says of them
+	}
+	if err := r.partWithMembers(ctx, run); err != nil {
+		return err
 	}
 	released := run.app.DeepCopy()
 	controllerutil.RemoveFinalizer(released, v1alpha1.Finalizer)
@@ -37,36 +38,76 @@ func (r *ApplicationReconciler) finalize(ctx context.Context, run *run) error {
 	return nil
 }
 
-func (r *ApplicationReconciler) deleteMembers(ctx context.Context, run *run) error {
+// partWithMembers deletes the members of the ApplySet, or takes them out of it.
+// It returns errLeaving until none is left that it has to do with.
+func (r *ApplicationReconciler) partWithMembers(ctx context.Context, run *run) error {
+	orphan := run.app.Spec.Sync.DeletionPolicy == v1alpha1.DeletionOrphan
+	err := r.watchLeftovers(ctx, run)
+	if orphan && denied(err) {
+		return nil // who lost access and says Orphan wants the Application gone
+	}
+	if err != nil {
+		return err
+	}
+	if !r.Engine.Settle(nil, run.memory.ledger) {
+		return errLeaving
+	}
+	if orphan {
+		return r.releaseMembers(ctx, run)
+	}
+	stale := r.Engine.Stale(run.target, run.memory.scopes, nil)
+	if len(stale) == 0 {
+		return nil
+	}
+	if run.pruned, err = r.Engine.Prune(ctx, stale); err != nil {
+		return err
+	}
+	return errLeaving
+}
+
+// releaseMembers unlabels the members, so that a later Application of the same
+// name does not take them for its own and prune them.
+func (r *ApplicationReconciler) releaseMembers(ctx context.Context, run *run) error {
+	members := r.Engine.Leftovers(run.target, run.memory.scopes, nil)
+	if len(members) == 0 {
+		return nil
+	}
+	if err := r.Engine.Release(ctx, members); err != nil && !denied(err) {
+		return err
+	} else if err != nil {
+		return nil
+	}
+	return errLeaving
+}
+
+// watchLeftovers opens the watches over everything that the parent records.
+func (r *ApplicationReconciler) watchLeftovers(ctx context.Context, run *run) error {
 	kinds, namespaces := recorded(run.app)
-	scopes, err := r.Engine.MemberScopes(run.target, kinds, namespaces)
+	scopes, unserved, err := r.Engine.MemberScopes(run.target, kinds, namespaces)
 	if err != nil {
 		return failure.From(err, v1alpha1.ReasonPruneFailed)
 	}
-	if err := r.Watches.Ensure(ctx, run.target.ApplySet(), scopes); err != nil {
-		return r.Engine.WatchRefusal(ctx, err)
+	if away, err := r.Engine.Away(ctx, unserved); err != nil || away {
+		return failure.Failf(v1alpha1.ReasonPruneFailed, "the API server cannot say whether objects of kind %s are left", formatKinds(unserved)).
+			WithHint("bring its API back, or delete the APIService if it is gone for good")
 	}
-	run.pruned, err = r.Engine.Prune(ctx, r.Engine.Stale(run.target, scopes, nil))
-	return err
+	for {
+		err := r.Watches.Ensure(ctx, run.target.ApplySet(), scopes)
+		run.memory.scopes = scopes
+		scope, ok := r.vanished(ctx, run, err)
+		if !ok {
+			return r.watchRefusal(ctx, err)
+		}
+		scopes = slices.DeleteFunc(scopes, func(s live.Scope) bool { return s == scope })
+	}
 }
 
-// terminating reports whether err comes from the Application's namespace being
-// deleted as a whole: its Roles may go before the Application does, and
-// nothing can bring them back. A dry run of the one thing that the operator
-// may create everywhere tells.
-func (r *ApplicationReconciler) terminating(ctx context.Context, run *run, err error) bool {
-	reason := failure.From(err, v1alpha1.ReasonPruneFailed).Reason
-	if reason != v1alpha1.ReasonAccessDenied && reason != v1alpha1.ReasonForbidden {
+// denied reports whether err says that the operator, or the ServiceAccount it
+// acts as, has no access.
+func denied(err error) bool {
+	if err == nil {
 		return false
 	}
-	probe := &eventsv1.Event{
-		ObjectMeta:          metav1.ObjectMeta{GenerateName: "gitseal-probe-", Namespace: run.app.Namespace},
-		EventTime:           metav1.NewMicroTime(run.now),
-		Type:                corev1.EventTypeNormal,
-		Reason:              v1alpha1.ReasonDeleting,
-		Action:              v1alpha1.ReasonDeleting,
-		ReportingController: reporter,
-		ReportingInstance:   reporter,
-	}
-	return apierrors.HasStatusCause(r.Client.Create(ctx, probe, client.DryRunAll), corev1.NamespaceTerminatingCause)
+	reason := failure.From(err, v1alpha1.ReasonPruneFailed).Reason
+	return reason == v1alpha1.ReasonAccessDenied || reason == v1alpha1.ReasonForbidden
 }

@@ -28,8 +28,10 @@ type keyring struct {
 // keys collects the keys that the spec names. They are read once and again
 // only when their watch says that they changed.
 func (r *ApplicationReconciler) keys(ctx context.Context, run *run) (keyring, error) {
-	if err := r.watch(ctx, run, run.memory.scopes); err != nil {
-		return keyring{}, err
+	// What ails the watch of a member is for bring to find: it may be about to
+	// mend it, and a new revision may have no need of it.
+	if err := r.watch(ctx, run, run.memory.scopes); ofSecret(err) {
+		return keyring{}, r.watchRefusal(ctx, err)
 	}
 	k := keyring{ring: sops.NewKeyring()}
 	var version strings.Builder
@@ -81,7 +83,18 @@ func (r *ApplicationReconciler) credentialScopes(app *v1alpha1.Application) []li
 func (r *ApplicationReconciler) watch(ctx context.Context, run *run, members []live.Scope) error {
 	run.memory.scopes = members
 	scopes := slices.Concat(r.credentialScopes(run.app), members)
-	err := r.Watches.Ensure(ctx, run.target.ApplySet(), scopes)
+	return r.Watches.Ensure(ctx, run.target.ApplySet(), scopes)
+}
+
+// ofSecret reports whether a watch failed that is not over members. The
+// watches of Secrets are waited for first.
+func ofSecret(err error) bool {
+	var w *live.WatchError
+	return err != nil && (!errors.As(err, &w) || w.Scope.Name != "")
+}
+
+// watchRefusal says what to do about a watch that does not work.
+func (r *ApplicationReconciler) watchRefusal(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}

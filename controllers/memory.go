@@ -18,6 +18,8 @@ import (
 // It is rebuilt from Git and the cluster after a restart; nothing depends on
 // its being there.
 type memory struct {
+	// uid tells an Application from an earlier one of the same name.
+	uid    types.UID
 	ledger *apply.Ledger
 
 	// snapshot is the last one fetched, for generation, at polledAt.
@@ -79,6 +81,10 @@ type wanted struct {
 	values   *secret.Set
 	files    int
 	opened   int
+	// why it is what it is, as history records it, until it is in place.
+	why string
+	// announced: it was told that it is being applied.
+	announced bool
 }
 
 // memories holds one memory per Application. The zero value is ready.
@@ -87,14 +93,14 @@ type memories struct {
 	all map[types.NamespacedName]*memory
 }
 
-func (m *memories) of(name types.NamespacedName) *memory {
+func (m *memories) of(name types.NamespacedName, uid types.UID) *memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.all == nil {
 		m.all = map[types.NamespacedName]*memory{}
 	}
-	if m.all[name] == nil {
-		m.all[name] = &memory{ledger: apply.NewLedger(), keys: map[live.Scope]heldKey{}}
+	if held := m.all[name]; held == nil || held.uid != uid {
+		m.all[name] = &memory{uid: uid, ledger: apply.NewLedger(), keys: map[live.Scope]heldKey{}}
 	}
 	return m.all[name]
 }

@@ -24,20 +24,24 @@ func (r *ApplicationReconciler) recordParent(ctx context.Context, run *run, item
 		union(kinds, apply.GroupKinds(items)), union(namespaces, apply.Namespaces(items)))
 }
 
-// shrinkParent forgets kinds and namespaces of which no member is left.
-func (r *ApplicationReconciler) shrinkParent(ctx context.Context, run *run, items []apply.Item) error {
-	kinds, namespaces := union(nil, apply.GroupKinds(items)), union(nil, apply.Namespaces(items))
+// shrinkParent forgets kinds and namespaces of which no member is left. Kinds
+// that are not served now are kept: their API may come back, and with it
+// members.
+func (r *ApplicationReconciler) shrinkParent(ctx context.Context, run *run, items []apply.Item, unserved []schema.GroupKind) error {
+	settled := r.Engine.Settle(items, run.memory.ledger)
+	kinds, namespaces := union(unserved, apply.GroupKinds(items)), union(nil, apply.Namespaces(items))
 	recordedKinds, recordedNamespaces := recorded(run.app)
 	if len(recordedKinds) == len(kinds) && len(recordedNamespaces) == len(namespaces) {
 		return nil
 	}
-	if r.Engine.HoldsMore(run.target, run.memory.scopes, items) {
+	if !settled || len(r.Engine.Leftovers(run.target, run.memory.scopes, items)) > 0 {
 		return nil
 	}
 	if err := r.writeParent(ctx, run, kinds, namespaces); err != nil {
 		return err
 	}
-	return r.watchMembers(ctx, run, items)
+	_, err := r.watchMembers(ctx, run, items)
+	return err
 }
 
 func (r *ApplicationReconciler) writeParent(ctx context.Context, run *run, kinds []schema.GroupKind, namespaces []string) error {

@@ -13,7 +13,8 @@ import (
 
 // run is one reconcile of one Application.
 type run struct {
-	// base is the Application as read; app is a copy whose status is changed.
+	// base is the Application as the API server has it; app is a copy whose
+	// status is changed.
 	base *v1alpha1.Application
 	app  *v1alpha1.Application
 
@@ -41,7 +42,7 @@ func (r *ApplicationReconciler) begin(app *v1alpha1.Application) *run {
 	name := client.ObjectKeyFromObject(app)
 	r.signals.learn(name)
 	run := &run{
-		base: app, app: app.DeepCopy(), memory: r.memories.of(name), now: r.Clock.Now(),
+		base: app, app: app.DeepCopy(), memory: r.memories.of(name, app.UID), now: r.Clock.Now(),
 		target: apply.Target{
 			Application: name,
 			Identity:    live.Identity{Namespace: app.Namespace, ServiceAccount: app.Spec.Destination.ServiceAccountName},
@@ -52,7 +53,9 @@ func (r *ApplicationReconciler) begin(app *v1alpha1.Application) *run {
 		run.target.Namespace = app.Namespace
 	}
 	if m := run.memory; m.status != nil && live.Version(app.ResourceVersion) < m.statusVersion {
+		// The cache has not seen the last status that was written.
 		m.status.DeepCopyInto(&run.app.Status)
+		run.base = run.app.DeepCopy()
 	}
 	return run
 }

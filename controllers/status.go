@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,10 +49,12 @@ var verdicts = map[failure.Class]struct {
 }
 
 // announce tells that a sync has begun, where it will take more than a moment.
-func (r *ApplicationReconciler) announce(ctx context.Context, run *run, objects int) error {
-	if objects <= 1 {
+// It tells it once: retries of one that failed do not make Ready flap.
+func (r *ApplicationReconciler) announce(ctx context.Context, run *run, w *wanted, objects int) error {
+	if objects <= 1 || w.announced {
 		return nil
 	}
+	w.announced = true
 	run.set(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, "applying "+run.revision())
 	run.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonProgressing, "applying "+run.revision())
 	run.remove(v1alpha1.ConditionStalled)
@@ -60,6 +63,9 @@ func (r *ApplicationReconciler) announce(ctx context.Context, run *run, objects 
 
 // finish writes down how a run ended and says when to come back.
 func (r *ApplicationReconciler) finish(ctx context.Context, run *run, err error) (ctrl.Result, error) {
+	if stopping(ctx) {
+		return ctrl.Result{}, nil
+	}
 	ctx = context.WithoutCancel(ctx)
 	if apierrors.IsConflict(err) {
 		return ctrl.Result{RequeueAfter: conflictRetry}, nil
@@ -80,8 +86,14 @@ func (r *ApplicationReconciler) finish(ctx context.Context, run *run, err error)
 	return result, r.writeStatus(ctx, run)
 }
 
+// stopping reports whether a run was cut short because the operator stops. That
+// says nothing about the Application.
+func stopping(ctx context.Context) bool {
+	return errors.Is(context.Cause(ctx), context.Canceled)
+}
+
 // progressPause is how often progress that nobody waits for is written down.
-const progressPause = 5 * time.Second
+const progressPause = 10 * time.Second
 
 // stillProgressing reports whether a run found nothing but that what was
 // waited for is still waited for. Who is left changes with each look; to write
@@ -117,7 +129,7 @@ func (r *ApplicationReconciler) succeed(run *run) ctrl.Result {
 	}
 	if n := run.changed + run.pruned; n > 0 {
 		r.Recorder.Eventf(run.app, nil, corev1.EventTypeNormal, "Applied", "Sync",
-			"Applied %d and pruned %d objects at %s", run.changed, run.pruned, run.revision())
+			"Applied %s and pruned %s at %s", count(run.changed, "object"), count(run.pruned, "object"), run.revision())
 	}
 	return ctrl.Result{RequeueAfter: soonest(run.again, run.nextPoll())}
 }
@@ -155,7 +167,7 @@ func (r *ApplicationReconciler) fail(ctx context.Context, run *run, f *failure.E
 
 // finishDeletion writes down why an Application cannot go yet.
 func (r *ApplicationReconciler) finishDeletion(ctx context.Context, run *run, err error) (ctrl.Result, error) {
-	if err == nil {
+	if err == nil || stopping(ctx) {
 		return ctrl.Result{}, nil
 	}
 	if apierrors.IsConflict(err) {
@@ -163,6 +175,9 @@ func (r *ApplicationReconciler) finishDeletion(ctx context.Context, run *run, er
 	}
 	ctx = context.WithoutCancel(ctx)
 	f := r.clean(run, failure.From(err, v1alpha1.ReasonPruneFailed))
+	if errors.Is(err, errLeaving) {
+		return r.fail(ctx, run, f), r.writeStatus(ctx, run)
+	}
 	f.Hint = strings.TrimPrefix(f.Hint+"; or set spec.sync.deletionPolicy to Orphan to leave the objects behind", "; ")
 	return r.fail(ctx, run, f), r.writeStatus(ctx, run)
 }
@@ -188,11 +203,14 @@ func (r *ApplicationReconciler) finishSuspended(ctx context.Context, run *run) (
 // clean takes every value that was opened in a run out of a failure's text. It
 // is the second line of defence: stages build their errors without values.
 func (r *ApplicationReconciler) clean(run *run, f *failure.Error) *failure.Error {
-	text, hint := f.Error(), f.Hint
-	if run.values != nil {
-		text, hint = run.values.Redact(text), run.values.Redact(hint)
+	return f.Rewrite(run.redact(f.Error()), run.redact(f.Hint))
+}
+
+func (r *run) redact(text string) string {
+	if r.values == nil {
+		return text
 	}
-	return f.Rewrite(text, hint)
+	return r.values.Redact(text)
 }
 
 // writeStatus patches the status if it changed, in one call.
@@ -216,10 +234,10 @@ func (r *ApplicationReconciler) writeStatus(ctx context.Context, run *run) error
 
 func (r *run) nextPoll() time.Duration {
 	interval := r.app.Spec.Source.Git.Interval.Duration
-	if r.memory.polledAt.IsZero() {
-		return interval
+	if due := r.memory.polledAt.Add(interval).Sub(r.now); due > 0 && due < interval {
+		return due
 	}
-	return max(r.memory.polledAt.Add(interval).Sub(r.now), time.Millisecond)
+	return interval // a poll that is due was just made, or could not be
 }
 
 func (r *run) revision() string {
@@ -251,14 +269,17 @@ func (r *run) record() {
 	if w == nil {
 		return
 	}
+	w.why = v1alpha1.SyncDrift // whatever it changes from now on
 	moved := s.Source == nil || s.Source.Revision != w.inputs.commit
-	s.Source = &v1alpha1.SourceStatus{Revision: w.inputs.commit, Author: w.snapshot.Author, Subject: w.snapshot.Subject}
+	// Whoever wrote the commit may have put into its message what the files hide.
+	author, subject := r.redact(w.snapshot.Author), r.redact(w.snapshot.Subject)
+	s.Source = &v1alpha1.SourceStatus{Revision: w.inputs.commit, Author: author, Subject: subject}
 	changed := int32(r.changed + r.pruned)
 	if changed == 0 && !moved {
 		return
 	}
 	entry := v1alpha1.HistoryEntry{
-		Revision: w.inputs.commit, Author: w.snapshot.Author, AppliedAt: metav1.NewTime(r.now.Truncate(time.Second)),
+		Revision: w.inputs.commit, Author: author, AppliedAt: metav1.NewTime(r.now.Truncate(time.Second)),
 		Changed: changed, Reason: r.reason,
 	}
 	if entry.Reason == "" {
@@ -301,7 +322,7 @@ func (r *run) setSecrets(f *failure.Error) {
 		r.set(v1alpha1.ConditionSecretsReady, metav1.ConditionFalse, f.Reason, shorten(f.Message()))
 	case f == nil && w != nil:
 		r.set(v1alpha1.ConditionSecretsReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded,
-			fmt.Sprintf("opened %d values of %d files under policy %s", w.opened, w.files, r.app.Spec.Secrets.Policy))
+			fmt.Sprintf("opened %s of %s under policy %s", count(w.opened, "value"), count(w.files, "file"), r.app.Spec.Secrets.Policy))
 	}
 }
 
@@ -315,6 +336,13 @@ func waitingFor(sick []apply.Sick) string {
 		text += fmt.Sprintf("; and %d more", more)
 	}
 	return shorten(text)
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func shorten(s string) string {

@@ -106,9 +106,21 @@ func waveOf(gk schema.GroupKind) Wave {
 var (
 	kindNamespace = schema.GroupKind{Kind: "Namespace"}
 	kindSecret    = schema.GroupKind{Kind: "Secret"}
-	kindPVC       = schema.GroupKind{Kind: "PersistentVolumeClaim"}
 	kindCRD       = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
 )
+
+// BringAgain marks the items of a scope whose kind is defined by another item
+// as brought: the API server has ceased to serve it. It reports whether there
+// are any that were not marked yet.
+func BringAgain(items []Item, s live.Scope) bool {
+	found := false
+	for i := range items {
+		if items[i].Scope == s && items[i].Defined && !items[i].Brought {
+			items[i].Brought, found = true, true
+		}
+	}
+	return found
+}
 
 // Scopes returns the watches that cover items whose kind the API server
 // serves, each once.

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -8,8 +9,10 @@ import (
 	"path"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	segment "k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -259,17 +262,18 @@ func Namespaces(items []Item) map[string]bool {
 }
 
 // MemberScopes returns the watches over the kinds and namespaces that an
-// ApplySet's parent records. Kinds that the API server no longer serves have
-// no members and are left out.
-func (e *Engine) MemberScopes(t Target, kinds []schema.GroupKind, namespaces []string) ([]live.Scope, error) {
-	var scopes []live.Scope
+// ApplySet's parent records, and the kinds that the API server does not serve.
+// Those have no members if they are gone for good, but an aggregated API may
+// only be away.
+func (e *Engine) MemberScopes(t Target, kinds []schema.GroupKind, namespaces []string) (scopes []live.Scope, unserved []schema.GroupKind, err error) {
 	for _, gk := range kinds {
 		mapping, err := e.mapper.RESTMapping(gk)
 		if meta.IsNoMatchError(err) {
+			unserved = append(unserved, gk)
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("ask the API server for kind %s: %w", gk, err)
+			return nil, nil, fmt.Errorf("ask the API server for kind %s: %w", gk, err)
 		}
 		if mapping.Scope.Name() != meta.RESTScopeNameNamespace {
 			scopes = append(scopes, live.Scope{Identity: t.Identity, Resource: mapping.Resource})
@@ -279,5 +283,30 @@ func (e *Engine) MemberScopes(t Target, kinds []schema.GroupKind, namespaces []s
 			scopes = append(scopes, live.Scope{Identity: t.Identity, Resource: mapping.Resource, Namespace: ns})
 		}
 	}
-	return scopes, nil
+	return scopes, unserved, nil
+}
+
+// Away reports whether kinds that are not served may come back by themselves:
+// an API that is registered but does not answer may still hold members.
+func (e *Engine) Away(ctx context.Context, kinds []schema.GroupKind) (bool, error) {
+	client, err := e.clients.REST(live.Identity{})
+	if err != nil {
+		return false, err
+	}
+	for _, gk := range kinds {
+		raw, err := client.Get().AbsPath("/apis", gk.Group).Do(ctx).Raw()
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		var group metav1.APIGroup
+		if err != nil || json.Unmarshal(raw, &group) != nil {
+			return true, nil
+		}
+		for _, v := range group.Versions {
+			if err := client.Get().AbsPath("/apis", v.GroupVersion).Do(ctx).Error(); err != nil && !apierrors.IsNotFound(err) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
 }

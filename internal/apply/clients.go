@@ -61,6 +61,9 @@ func (c *Clients) get(id live.Identity) (clients, error) {
 func (c *Clients) make(id live.Identity) (clients, error) {
 	cfg := rest.CopyConfig(c.base)
 	cfg.QPS = -1
+	// A warning is text of an admission webhook, which may quote what it was
+	// sent; client-go would log it.
+	cfg.WarningHandler = rest.NoWarnings{}
 	if !id.IsOperator() {
 		cfg.Impersonate = rest.ImpersonationConfig{UserName: id.User()}
 	}

@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -10,7 +11,9 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/failure"
@@ -86,14 +89,21 @@ func (e *Engine) each(ctx context.Context, items []Item, do func(context.Context
 	return errors.Join(errs...)
 }
 
-// Preflight sends, as a dry run, one item of each resource and namespace that
-// nothing was applied to before, so that a missing namespace or right is found
-// before anything is applied.
+// Preflight looks for what would stop a sync half-way, before anything is
+// applied. It injects values into everything that takes some, and sends as a
+// dry run one item of each resource and namespace that nothing was applied to
+// before, for a missing namespace or right, and those Secrets that exist and
+// change, since one may be immutable.
 func (e *Engine) Preflight(ctx context.Context, items []Item, ledger *Ledger, values *secret.Set) error {
 	var first []Item
 	seen := map[live.Scope]bool{}
 	for _, item := range items {
-		if item.Brought || item.Housed || seen[item.Scope] || ledger.isProven(item.Scope) {
+		if _, err := inject(item, values); err != nil {
+			return err
+		}
+		_, applied := ledger.get(item.ID)
+		rewrites := applied && item.HasTokens
+		if item.Brought || item.Housed || !rewrites && (seen[item.Scope] || ledger.isProven(item.Scope)) {
 			continue
 		}
 		seen[item.Scope] = true
@@ -141,7 +151,9 @@ func (e *Engine) applyOne(ctx context.Context, item Item, ledger *Ledger, values
 	if err != nil {
 		return false, err
 	}
+	last, _ := ledger.get(item.ID)
 	ledger.put(item.ID, record{
+		scope: item.Scope, corrections: last.corrections, corrected: last.corrected,
 		digest: item.digest, version: a.object.ResourceVersion, owned: a.object.Owned,
 		state: a.state, note: a.note, judged: a.object.ResourceVersion,
 	})
@@ -216,16 +228,33 @@ func (e *Engine) remove(ctx context.Context, m Member) (did bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	version := strconv.FormatUint(m.object.ResourceVersion, 10)
-	background := metav1.DeletePropagationBackground
+	as := &metav1.Preconditions{UID: &m.object.UID}
+	if v := m.object.ResourceVersion; v != 0 {
+		as.ResourceVersion = ptr.To(strconv.FormatUint(v, 10))
+	}
 	body, err := encodeDeleteOptions(&metav1.DeleteOptions{
-		Preconditions:     &metav1.Preconditions{UID: &m.object.UID, ResourceVersion: &version},
-		PropagationPolicy: &background,
+		Preconditions: as, PropagationPolicy: ptr.To(metav1.DeletePropagationBackground),
 	})
 	if err != nil {
 		return false, err
 	}
 	result := client.Delete().AbsPath(objectPath(m.Scope.Resource, m.Key.Namespace, m.Key.Name)).
 		SetHeader("Accept", acceptMetadata).Body(body).Do(ctx)
-	return result.Error() == nil, e.deletion(ctx, m, result.Error())
+	return result.Error() == nil, e.deletion(ctx, m, "prune", "delete", result.Error())
+}
+
+// Release takes members out of the ApplySet and leaves them as they are.
+func (e *Engine) Release(ctx context.Context, members []Member) error {
+	var errs []error
+	for _, m := range members {
+		client, err := e.clients.REST(m.Scope.Identity)
+		if err != nil {
+			return err
+		}
+		unlabel := fmt.Appendf(nil, `{"metadata":{"uid":%q,"labels":{%q:null}}}`, m.object.UID, v1alpha1.ApplySetPartOfLabel)
+		result := client.Patch(types.MergePatchType).AbsPath(objectPath(m.Scope.Resource, m.Key.Namespace, m.Key.Name)).
+			SetHeader("Accept", acceptMetadata).Param("fieldManager", v1alpha1.FieldManager).Body(unlabel).Do(ctx)
+		errs = append(errs, e.deletion(ctx, m, "release", "patch", result.Error()))
+	}
+	return errors.Join(errs...)
 }

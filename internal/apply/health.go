@@ -21,7 +21,7 @@ func (e *Engine) Unjudged(items []Item, ledger *Ledger) []Item {
 	var changed []Item
 	for _, item := range items {
 		r, ok := ledger.get(item.ID)
-		if !ok || !item.HasStatus || item.HasTokens {
+		if !ok || !item.HasStatus {
 			continue
 		}
 		o, presence := e.watches.Find(item.Scope, item.key(), r.judged)
@@ -73,9 +73,19 @@ func judge(item Item, object *unstructured.Unstructured, ledger *Ledger) {
 	if !ok {
 		return
 	}
-	r.state, r.note = health.Of(object)
+	r.state, r.note = healthOf(item, object)
 	r.judged = live.Version(object.GetResourceVersion())
 	ledger.put(item.ID, r)
+}
+
+// healthOf reads an object's health. Of one that holds values it says no more
+// than that: another controller's reason may quote them.
+func healthOf(item Item, object *unstructured.Unstructured) (health.State, string) {
+	state, note := health.Of(object)
+	if item.HasTokens && state != health.Current {
+		note = "its status says so"
+	}
+	return state, note
 }
 
 // look reads the health of one object now.
@@ -146,20 +156,21 @@ func encodeDeleteOptions(o *metav1.DeleteOptions) ([]byte, error) {
 	return json.Marshal(o)
 }
 
-// deletion turns the API server's answer to a delete into what it means. An
-// object that is gone, or is another one by now, needs no deletion.
-func (e *Engine) deletion(ctx context.Context, m Member, err error) error {
+// deletion turns the API server's answer to a delete or a release into what it
+// means. An object that is gone needs neither; one that was changed meanwhile
+// (a conflict) is looked at again when its watch tells of the change.
+func (e *Engine) deletion(ctx context.Context, m Member, what, verb string, err error) error {
 	switch {
 	case err == nil, apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		return nil
 	case apierrors.IsForbidden(err):
-		if denied := e.forbidden(ctx, m.Scope, "delete"); denied != nil {
+		if denied := e.forbidden(ctx, m.Scope, verb); denied != nil {
 			return denied
 		}
 	}
 	status, ok := apiStatus(err)
 	if !ok {
-		return failure.Failf(v1alpha1.ReasonPruneFailed, "prune %s: the API server could not be reached", m)
+		return failure.Failf(v1alpha1.ReasonPruneFailed, "%s %s: the API server could not be reached", what, m)
 	}
-	return failure.Failf(v1alpha1.ReasonPruneFailed, "prune %s: the API server refused (%s)", m, status.Reason)
+	return failure.Failf(v1alpha1.ReasonPruneFailed, "%s %s: the API server refused (%s)", what, m, ownReason(status))
 }

@@ -33,6 +33,9 @@ func inject(item Item, values *secret.Set) ([]byte, error) {
 		in.secretData(object)
 	} else {
 		in.walk(object, "")
+		if holdsTokens(object) {
+			in.fail("a field", "holds an encrypted value in base64", "put the value into the data of a Secret")
+		}
 	}
 	if in.err != nil {
 		return nil, in.err

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/gitseal/gitseal/internal/health"
 	"github.com/gitseal/gitseal/internal/live"
@@ -20,6 +21,7 @@ type Ledger struct {
 }
 
 type record struct {
+	scope   live.Scope
 	digest  [sha256.Size]byte
 	version uint64 // resource version that the last apply returned
 	owned   uint64 // fingerprint of our fields at that version
@@ -27,6 +29,29 @@ type record struct {
 	note    string
 	// judged is the resource version that state and note speak of.
 	judged uint64
+	// corrections counts how often in a row drift was put back, the last time
+	// at corrected.
+	corrections int
+	corrected   time.Time
+}
+
+const (
+	freeCorrections = 3
+	firstBrake      = time.Second
+	maxBrake        = time.Minute
+)
+
+// brake is how long to leave the object alone: somebody who changes it back
+// each time is not raced at full speed.
+func (r record) brake(now time.Time) time.Duration {
+	if r.corrections < freeCorrections {
+		return 0
+	}
+	pause := maxBrake
+	if doublings := r.corrections - freeCorrections; doublings < 6 {
+		pause = firstBrake << doublings
+	}
+	return r.corrected.Add(pause).Sub(now)
 }
 
 // NewLedger returns an empty ledger.
@@ -60,16 +85,28 @@ func (l *Ledger) isProven(s live.Scope) bool {
 	return l.proven[s]
 }
 
-// Keep forgets all objects but those of items.
-func (l *Ledger) Keep(items []Item) {
+// Correcting notes that drifted items are about to be put back.
+func (l *Ledger) Correcting(drifted []Item, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, i := range drifted {
+		r := l.records[i.ID]
+		r.corrections, r.corrected = r.corrections+1, now
+		l.records[i.ID] = r
+	}
+}
+
+// keep forgets all objects but those of items and those that find does not
+// know of yet: what was just applied may be pruned only once its watch shows it.
+func (l *Ledger) keep(items []Item, find func(record, ID) live.Presence) {
 	wanted := make(map[ID]bool, len(items))
 	for _, i := range items {
 		wanted[i.ID] = true
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for id := range l.records {
-		if !wanted[id] {
+	for id, r := range l.records {
+		if !wanted[id] && find(r, id) != live.Unknown {
 			delete(l.records, id)
 		}
 	}

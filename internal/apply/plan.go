@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/failure"
@@ -16,13 +19,16 @@ type Plan struct {
 	Changed []Item
 	// Drifted items are as they were applied last, but the cluster is not.
 	Drifted []Item
+	// Again is when drift that was just put back, again and again, is due; 0
+	// where there is none.
+	Again time.Duration
 }
 
 // Empty reports whether there is nothing to send.
 func (p Plan) Empty() bool { return len(p.Changed)+len(p.Drifted) == 0 }
 
 // Compare decides what has to be sent, from memory alone.
-func (e *Engine) Compare(items []Item, ledger *Ledger) Plan {
+func (e *Engine) Compare(items []Item, ledger *Ledger, now time.Time) Plan {
 	var p Plan
 	for _, item := range items {
 		r, known := ledger.get(item.ID)
@@ -31,11 +37,42 @@ func (e *Engine) Compare(items []Item, ledger *Ledger) Plan {
 			continue
 		}
 		if e.drifted(item, &r) {
-			p.Drifted = append(p.Drifted, item)
+			if rest := r.brake(now); rest <= 0 {
+				p.Drifted = append(p.Drifted, item)
+			} else if p.Again == 0 || rest < p.Again {
+				p.Again = rest
+			}
+		} else if now.Sub(r.corrected) > 2*maxBrake {
+			r.corrections = 0
 		}
 		ledger.put(item.ID, r)
 	}
 	return p
+}
+
+// Seed takes live members for what items say, where nothing is known of them:
+// for an Application that leaves drift alone, after a restart.
+func (e *Engine) Seed(items []Item, ledger *Ledger) {
+	for _, item := range items {
+		if _, known := ledger.get(item.ID); known {
+			continue
+		}
+		if o, presence := e.watches.Find(item.Scope, item.key(), 0); presence == live.Present && o.Owned != 0 {
+			ledger.put(item.ID, record{scope: item.Scope, digest: item.digest, version: o.ResourceVersion, owned: o.Owned})
+		}
+	}
+}
+
+// Settle forgets the objects that items no longer hold. It reports false while
+// one of them was applied so recently that its watch does not show it yet.
+func (e *Engine) Settle(items []Item, ledger *Ledger) bool {
+	settled := true
+	ledger.keep(items, func(r record, id ID) live.Presence {
+		_, presence := e.watches.Find(r.scope, live.Key{Namespace: id.Namespace, Name: id.Name}, r.version)
+		settled = settled && presence != live.Unknown
+		return presence
+	})
+	return settled
 }
 
 func (e *Engine) drifted(item Item, r *record) bool {
@@ -72,32 +109,33 @@ func (e *Engine) Conflicts(t Target, items []Item, alive func(applySet string) (
 }
 
 // Stale lists the members of the ApplySet that items do not hold, that carry
-// our field manager and that no guard keeps: those that may be pruned.
+// our field manager and that no guard keeps: those that may be pruned, in the
+// order to prune them, which is that of the waves turned round.
 func (e *Engine) Stale(t Target, scopes []live.Scope, items []Item) []Member {
-	stale := slices.DeleteFunc(e.leftovers(t, scopes, items), func(m Member) bool {
+	stale := slices.DeleteFunc(e.Leftovers(t, scopes, items), func(m Member) bool {
 		return m.object.Deleting || m.object.Owned == 0 || e.guarded(m)
 	})
-	slices.SortFunc(stale, func(a, b Member) int { return cmp.Compare(a.String(), b.String()) })
+	slices.SortFunc(stale, func(a, b Member) int {
+		return cmp.Or(cmp.Compare(b.wave(), a.wave()), cmp.Compare(a.String(), b.String()))
+	})
 	return stale
 }
 
-// HoldsMore reports whether the ApplySet has members that items do not hold.
-func (e *Engine) HoldsMore(t Target, scopes []live.Scope, items []Item) bool {
-	return len(e.leftovers(t, scopes, items)) > 0
-}
-
-func (e *Engine) leftovers(t Target, scopes []live.Scope, items []Item) []Member {
-	wanted := make(map[live.Scope]map[live.Key]bool)
+// Leftovers lists the members of the ApplySet that items do not hold. Members
+// are told apart by resource, whatever version a watch or a file names.
+func (e *Engine) Leftovers(t Target, scopes []live.Scope, items []Item) []Member {
+	type name struct {
+		schema.GroupResource
+		live.Key
+	}
+	wanted := make(map[name]bool, len(items))
 	for _, i := range items {
-		if wanted[i.Scope] == nil {
-			wanted[i.Scope] = map[live.Key]bool{}
-		}
-		wanted[i.Scope][i.key()] = true
+		wanted[name{i.Scope.Resource.GroupResource(), i.key()}] = true
 	}
 	var left []Member
 	for _, s := range scopes {
 		for key, o := range e.watches.Members(s, t.ApplySet()) {
-			if !wanted[s][key] {
+			if !wanted[name{s.Resource.GroupResource(), key}] {
 				left = append(left, Member{Scope: s, Key: key, object: o})
 			}
 		}
@@ -117,6 +155,19 @@ func (m Member) String() string {
 		return fmt.Sprintf("%s %q", m.Scope.Resource.GroupResource(), m.Key.Name)
 	}
 	return fmt.Sprintf("%s %q in namespace %q", m.Scope.Resource.GroupResource(), m.Key.Name, m.Key.Namespace)
+}
+
+// wave is when an object of the member's resource is applied.
+func (m Member) wave() Wave {
+	switch gr := m.Scope.Resource.GroupResource(); {
+	case gr.String() == "namespaces", gr.String() == "customresourcedefinitions.apiextensions.k8s.io":
+		return WaveDefinitions
+	case gr.Group == "rbac.authorization.k8s.io", gr.String() == "serviceaccounts":
+		return WaveIdentity
+	case gr.String() == "secrets", gr.String() == "configmaps":
+		return WaveConfig
+	}
+	return WaveRest
 }
 
 // guarded says whether a member must be kept: what takes data with it goes

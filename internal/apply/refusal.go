@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -44,7 +45,8 @@ func (e *Engine) refusal(ctx context.Context, item Item, verb string, err error)
 			WithHint("install its CustomResourceDefinition")
 	}
 	f := failure.Failf(v1alpha1.ReasonApplyFailed, "%s: the API server refused %s: %s", item.Origin, item.ID, e.explain(item, status))
-	if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err) {
+	_, mistyped := wrongType(status)
+	if mistyped || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err) {
 		f.Class = failure.Stall
 		f.Hint = "correct it in Git"
 		if item.HasTokens && slices.Contains(fieldsOf(item, status), "data") {
@@ -73,20 +75,50 @@ func details(s metav1.Status) metav1.StatusDetails {
 // parts of the status that cannot hold a value: reason, fields and the name of
 // an admission webhook.
 func (e *Engine) explain(item Item, s metav1.Status) string {
-	if !item.HasTokens {
+	// What went wrong inside the API server, or on its way to a webhook, is
+	// told in words that differ each time.
+	field, mistyped := wrongType(s)
+	if !item.HasTokens && (mistyped || s.Code < http.StatusInternalServerError) {
 		return firstLine(s.Message)
 	}
-	why := fmt.Sprintf("status %d", s.Code)
-	if slices.Contains(reasons, s.Reason) {
-		why = string(s.Reason)
+	if mistyped {
+		return "a field of " + field + " is of the wrong type" + withheld
 	}
+	why := ownReason(s)
 	if hook := webhookName(s.Message); hook != "" {
 		why = fmt.Sprintf("admission webhook %q denied it (%s)", hook, why)
 	}
 	if fields := fieldsOf(item, s); len(fields) > 0 {
 		why += " in " + strings.Join(fields, ", ")
 	}
-	return why + "; its words are withheld, for they may quote the secret"
+	if !item.HasTokens {
+		return why
+	}
+	return why + withheld
+}
+
+// ownReason is the status' reason where it is one of the API server's own.
+func ownReason(s metav1.Status) string {
+	if slices.Contains(reasons, s.Reason) {
+		return string(s.Reason)
+	}
+	return fmt.Sprintf("status %d", s.Code)
+}
+
+const withheld = "; its words are withheld, for they may quote the secret"
+
+// typedPatch is how server-side apply begins its complaint about a value of
+// another type than the schema says. It comes as status 500 without a reason,
+// so that its text is all there is to know it by.
+var typedPatch = regexp.MustCompile(`^failed to create typed patch object \([^()]*\): \.([A-Za-z][A-Za-z0-9]*(?:\.[A-Za-z][A-Za-z0-9]*)*)`)
+
+// wrongType returns the field, down to the first list, whose value has the
+// wrong type.
+func wrongType(s metav1.Status) (field string, ok bool) {
+	if m := typedPatch.FindStringSubmatch(s.Message); m != nil && s.Code == http.StatusInternalServerError {
+		return m[1], true
+	}
+	return "", false
 }
 
 // reasons are those that are the API server's own; a webhook may answer with

@@ -15,9 +15,8 @@ import (
 	"github.com/gitseal/gitseal/internal/secret"
 )
 
-// Accept headers. Metadata alone comes back for every object whose body is of
-// no use, and for everything that holds values, so that no answer can repeat
-// one.
+// Accept headers. Metadata alone comes back for every object whose health is
+// not in its status, all Secrets among them.
 const (
 	acceptMetadata = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 	acceptObject   = "application/json"
@@ -40,7 +39,7 @@ func (e *Engine) send(ctx context.Context, item Item, values *secret.Set, dryRun
 	if err != nil {
 		return answer{}, err
 	}
-	wantObject := item.HasStatus && !item.HasTokens
+	wantObject := item.HasStatus
 	accept := acceptMetadata
 	if wantObject {
 		accept = acceptObject
@@ -74,7 +73,7 @@ func readAnswer(raw []byte, item Item, whole bool) (answer, error) {
 		if err := u.UnmarshalJSON(raw); err != nil {
 			return answer{}, fmt.Errorf("read the API server's answer about %s: it is no object", item.ID)
 		}
-		a.state, a.note = health.Of(&u)
+		a.state, a.note = healthOf(item, &u)
 	}
 	return a, nil
 }

@@ -124,7 +124,7 @@ func (s *several) Unwrap() []error {
 
 // collect gathers the failures in err's tree, leaving out repetitions.
 func collect(err error, found []*Error) []*Error {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // it walks the tree itself
 	case nil:
 		return found
 	case *Error:

@@ -199,8 +199,9 @@ const (
 // waitSynced waits until the watch works, says why it does not, or has been
 // given long enough.
 func (w *Watches) waitSynced(ctx context.Context, v *view) error {
-	patience := w.clock.NewTimer(syncPatience - w.clock.Since(v.opened))
-	defer patience.Stop()
+	patience := max(syncPatience-w.clock.Since(v.opened), 0)
+	timer := w.clock.NewTimer(patience)
+	defer timer.Stop()
 	for {
 		synced, err, changed := v.state()
 		if err != nil {
@@ -209,10 +210,13 @@ func (w *Watches) waitSynced(ctx context.Context, v *view) error {
 		if synced {
 			return nil
 		}
+		if patience == 0 {
+			return &WatchError{Scope: v.scope, Err: ErrNotSynced}
+		}
 		select {
 		case <-ctx.Done():
 			return &WatchError{Scope: v.scope, Err: ErrNotSynced}
-		case <-patience.C():
+		case <-timer.C():
 			return &WatchError{Scope: v.scope, Err: ErrNotSynced}
 		case <-changed:
 		}

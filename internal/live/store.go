@@ -54,6 +54,8 @@ func listerWatcher(s Scope, client metadata.Interface) *cache.ListWatch {
 }
 
 func getAsList(ctx context.Context, r metadata.ResourceInterface, name string) (runtime.Object, error) {
+	// The object's own resource version may be long gone from the API server's
+	// history; "0" stands for whatever it has.
 	list := &metav1.PartialObjectMetadataList{ListMeta: metav1.ListMeta{ResourceVersion: "0"}}
 	o, err := r.Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -62,7 +64,6 @@ func getAsList(ctx context.Context, r metadata.ResourceInterface, name string) (
 	if err != nil {
 		return nil, err
 	}
-	list.ResourceVersion = o.ResourceVersion
 	list.Items = append(list.Items, *o)
 	return list, nil
 }

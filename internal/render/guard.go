@@ -149,12 +149,12 @@ func (g *guard) checkInline(k *types.Kustomization, at func(field, value string)
 		if r := at("patchesStrategicMerge", string(p)); looksRemoteFile(r.value) {
 			return refuseRemote(r)
 		}
-		if err := checkAliases(at("", "").file, []byte(p)); err != nil {
+		if _, err := checkAliases(at("", "").file, []byte(p)); err != nil {
 			return err
 		}
 	}
 	for _, p := range append(slices.Clone(k.Patches), k.PatchesJson6902...) {
-		if err := checkAliases(at("", "").file, []byte(p.Patch)); err != nil {
+		if _, err := checkAliases(at("", "").file, []byte(p.Patch)); err != nil {
 			return err
 		}
 	}
@@ -235,7 +235,7 @@ func (g *guard) checkPlugins(k *types.Kustomization, at func(field, value string
 }
 
 func (g *guard) checkPlugin(r reference) error {
-	if err := checkAliases(r.file, []byte(r.value)); err != nil {
+	if _, err := checkAliases(r.file, []byte(r.value)); err != nil {
 		return err
 	}
 	configs, err := g.factory.NewResMapFromBytes([]byte(r.value))
@@ -321,7 +321,8 @@ func checkTextsOf(n *yaml.Node, at reference) error {
 			line := cmp.Or(lineOf(at.raw, n.Value), at.origin().Line)
 			return refuseRemoteAt(Origin{at.file, line}, cmp.Or(at.field, "configuration"), n.Value)
 		}
-		return checkAliases(at.file, []byte(n.Value))
+		_, err := checkAliases(at.file, []byte(n.Value))
+		return err
 	}
 	for i, child := range n.Content {
 		// Labels and annotations are text to set, never a path.
@@ -384,24 +385,25 @@ func kustomizationFailure(file string, raw []byte, err error) error {
 	return refuse(Origin{File: file}, "is not a valid kustomization: %s", oneLine(text))
 }
 
-// checkAliases refuses YAML whose aliases expand without bound: Kustomize
-// expands them all. Text that is not YAML passes; it is data.
-func checkAliases(file string, raw []byte) error {
+// checkAliases refuses YAML whose aliases expand without bound, and counts the
+// nodes that they add: every parser after it expands them all. Text that is not
+// YAML passes; it is data, or fails to parse.
+func checkAliases(file string, raw []byte) (int, error) {
 	if bytes.IndexByte(raw, '&') < 0 || bytes.IndexByte(raw, '*') < 0 {
-		return nil
+		return 0, nil
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(raw))
 	count := &aliasCount{file: file}
 	for n := 0; n < maxDocuments; n++ {
 		var node yaml.Node
 		if err := decoder.Decode(&node); err != nil {
-			return nil
+			return count.nodes, nil
 		}
 		if err := count.visit(&node, 0, false); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return count.nodes, nil
 }
 
 type aliasCount struct {
@@ -413,7 +415,10 @@ func (c *aliasCount) visit(n *yaml.Node, depth int, aliased bool) error {
 	if aliased {
 		c.nodes++
 	}
-	if c.nodes > maxAliased || depth > 10*maxDepth {
+	if depth > 10*maxDepth {
+		return tooDeep(Origin{c.file, n.Line})
+	}
+	if c.nodes > maxAliased {
 		return refuse(Origin{c.file, n.Line}, "aliases expand to more than %d nodes", maxAliased).
 			WithHint("write the values out instead of repeating aliases")
 	}

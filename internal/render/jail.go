@@ -27,7 +27,8 @@ const mount = "/repository"
 const (
 	maxKustomizations = 1_000
 	maxReads          = 100_000
-	maxReadBytes      = 512 << 20
+	maxReadBytes      = 128 << 20
+	maxReadObjects    = 2_000 // Kustomize takes time by their square
 )
 
 var errReadOnly = errors.New("the repository is read-only")
@@ -44,17 +45,21 @@ type jail struct {
 	guard *guard
 
 	files          map[string][]byte // what was handed out, by path in the repository
+	weights        map[string]int    // its entries
+	indexes        map[string][]entry
 	order          []string
 	kustomizations map[string]*types.Kustomization
 	reads, loads   int
 	bytes          int
+	entries        int
+	objects        int
 	err            error
 }
 
 func newJail(ctx context.Context, fsys fs.FS, root string) *jail {
 	j := &jail{
 		ended: ctx.Err, fsys: fsys, root: root,
-		files: map[string][]byte{}, kustomizations: map[string]*types.Kustomization{},
+		files: map[string][]byte{}, weights: map[string]int{}, indexes: map[string][]entry{}, kustomizations: map[string]*types.Kustomization{},
 	}
 	j.guard = newGuard(j)
 	return j
@@ -97,7 +102,7 @@ func (j *jail) ReadFile(name string) ([]byte, error) {
 		return nil, j.keep(readFailure(rel, err))
 	}
 	if !isKustomization(path.Base(rel)) {
-		return raw, nil
+		return raw, j.keep(j.countObjects(rel))
 	}
 	handed, err := j.kustomization(rel, raw)
 	return handed, j.keep(err)
@@ -112,6 +117,29 @@ func (j *jail) count() error {
 			WithHint("split it over several Applications")
 	}
 	return nil
+}
+
+// countObjects counts what a file adds to the build, each time it is read: an
+// overlay that names a base twice makes its objects twice.
+func (j *jail) countObjects(rel string) error {
+	if j.entries += j.weights[rel]; j.entries > maxEntries {
+		return tooMuch(j.root)
+	}
+	if j.objects += len(j.index(rel)); j.objects > maxReadObjects {
+		return refuse(Origin{File: j.root}, "the kustomization reads more than %d objects", maxReadObjects).
+			WithHint("split it over several Applications")
+	}
+	return nil
+}
+
+// index lists the objects of a file that was read.
+func (j *jail) index(rel string) []entry {
+	index, ok := j.indexes[rel]
+	if !ok {
+		index = indexOf(j.files[rel])
+		j.indexes[rel] = index
+	}
+	return index
 }
 
 var errIsDir = errors.New("is a directory")
@@ -133,7 +161,7 @@ func (j *jail) read(rel string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkAliases(rel, raw); err != nil {
+	if j.weights[rel], err = weigh(rel, raw); err != nil {
 		return nil, err
 	}
 	j.bytes += len(raw)

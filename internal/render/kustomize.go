@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/resmap"
@@ -20,15 +19,21 @@ import (
 	"github.com/gitseal/gitseal/internal/failure"
 )
 
-// kustomizeLock is here because Kustomize keeps the OpenAPI schema of the
-// build at hand in a variable of its own package: two builds at once would see
-// each other's.
-var kustomizeLock sync.Mutex
+// kustomizeTurn is held by the one build that runs, because Kustomize keeps the
+// OpenAPI schema of the build at hand in a variable of its own package: two
+// builds at once would see each other's.
+var kustomizeTurn = make(chan struct{}, 1)
 
 // kustomize renders the kustomization in root.
 func kustomize(ctx context.Context, fsys fs.FS, root string) ([]Object, error) {
+	select {
+	case kustomizeTurn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	j := newJail(ctx, fsys, root)
 	built, err := build(j)
+	<-kustomizeTurn
 	if j.err != nil {
 		return nil, j.err
 	}
@@ -42,8 +47,6 @@ func kustomize(ctx context.Context, fsys fs.FS, root string) ([]Object, error) {
 }
 
 func build(j *jail) (built resmap.ResMap, err error) {
-	kustomizeLock.Lock()
-	defer kustomizeLock.Unlock()
 	defer func() {
 		if p := recover(); p != nil {
 			built, err = nil, fmt.Errorf("kustomize cannot handle it (%v)", p)
@@ -98,7 +101,7 @@ func explainClash(j *jail, id kindName) *failure.Error {
 		if !isManifest(file) {
 			continue
 		}
-		for _, e := range indexOf(j.files[file]) {
+		for _, e := range j.index(file) {
 			if e.kind == id.kind && e.name == id.name {
 				places = append(places, Origin{file, e.line}.String())
 			}
@@ -165,13 +168,12 @@ func explainAt(j *jail, at Origin, err error) error {
 
 // finder finds the lines that resources were written on.
 type finder struct {
-	jail    *jail
-	top     Origin
-	indexes map[string][]entry
+	jail *jail
+	top  Origin
 }
 
 func newFinder(j *jail) *finder {
-	return &finder{jail: j, top: Origin{File: j.topFile()}, indexes: map[string][]entry{}}
+	return &finder{jail: j, top: Origin{File: j.topFile()}}
 }
 
 // origin is where a resource was written: its document, or the generator that
@@ -183,20 +185,11 @@ func (f *finder) origin(r *resource.Resource) Origin {
 	}
 	if o.ConfiguredIn == "" {
 		file := path.Join(f.jail.root, o.Path)
-		return Origin{file, closest(f.index(file), r.GetKind(), r.GetName())}
+		return Origin{file, closest(f.jail.index(file), r.GetKind(), r.GetName())}
 	}
 	file := path.Join(f.jail.root, o.ConfiguredIn)
 	if !isKustomization(path.Base(file)) {
-		return Origin{file, closest(f.index(file), o.ConfiguredBy.Kind, o.ConfiguredBy.Name)}
+		return Origin{file, closest(f.jail.index(file), o.ConfiguredBy.Kind, o.ConfiguredBy.Name)}
 	}
 	return Origin{file, generatorLine(f.jail.files[file], o.ConfiguredBy.Kind, r.GetName())}
-}
-
-func (f *finder) index(file string) []entry {
-	index, ok := f.indexes[file]
-	if !ok {
-		index = indexOf(f.jail.files[file])
-		f.indexes[file] = index
-	}
-	return index
 }

@@ -1,13 +1,16 @@
 package render
 
 import (
+	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/kustomize/api/krusty"
@@ -251,6 +254,22 @@ func TestRenderKustomizeRefuses(t *testing.T) {
 		"nothing": {
 			tree("kustomization.yaml", "resources: [a.yaml]\n", "a.yaml", "# none\n"),
 			`path "." renders no objects; nothing is applied and nothing is pruned: add a manifest, or delete the Application to remove its objects`},
+		"too many objects read": {
+			tree("kustomization.yaml", "resources: [l, r]\n", "l/kustomization.yaml", "namePrefix: l\nresources: [../base]\n", "r/kustomization.yaml", "namePrefix: r\nresources: [../base]\n",
+				"base/kustomization.yaml", "resources: [a.yaml]\n", "base/a.yaml", listOf(maxReadObjects/2+1)),
+			".: the kustomization reads more than 2000 objects: split it over several Applications"},
+		"too many objects read behind an alias": {
+			tree("kustomization.yaml", kustomization, "a.yaml", strings.Replace(listOf(maxReadObjects+1), "items:", "x: &x", 1)+"items: *x\n"),
+			".: the kustomization reads more than 2000 objects: split it over several Applications"},
+		"too many entries read": {
+			crowd("kustomization.yaml", "resources: [f0.yaml, f1.yaml, f2.yaml, f3.yaml, f4.yaml, f5.yaml, f6.yaml, f7.yaml, f8.yaml, f9.yaml, f10.yaml]\n"),
+			`path "." holds more than 1000000 entries of maps and lists: split it over several Applications`},
+		"a document of too many entries": {
+			tree("kustomization.yaml", kustomization, "a.yaml", "\n---\n"+configMap("a")+"l:\n"+strings.Repeat("- {a: 1, b: 2}\n", maxDocumentEntries/5)),
+			"a.yaml:2: the document that begins here holds more than 200000 entries of maps and lists: split it into smaller objects"},
+		"an object that is too large": {
+			tree("kustomization.yaml", kustomization, "a.yaml", configMap("a")+"  long: "+strings.Repeat("x", maxObjectBytes)+"\n"),
+			`a.yaml:1: ConfigMap "a" is larger than 1.5 MiB, which no cluster stores: split it into several objects`},
 		"a label that is a number": {
 			tree("kustomization.yaml", kustomization, "a.yaml", configMap("x\n  labels: {a: 1}")), `a.yaml:1: metadata.labels["a"] is a number where text is expected: quote it`},
 	}
@@ -276,4 +295,23 @@ func TestOverlaysThatDoubleAreBounded(t *testing.T) {
 	}
 	_, err := Render(t.Context(), files, ".")
 	wantStall(t, err, "", ".: the kustomization loads more than 1000 kustomizations: split it over several Applications")
+}
+
+func listOf(n int) string {
+	var list strings.Builder
+	list.WriteString("apiVersion: v1\nkind: List\nitems:\n")
+	for i := range n {
+		fmt.Fprintf(&list, "- {apiVersion: v1, kind: ConfigMap, metadata: {name: c%d}}\n", i)
+	}
+	return list.String()
+}
+
+func TestWaitingForABuildEndsWithTheContext(t *testing.T) {
+	kustomizeTurn <- struct{}{} // another build runs
+	defer func() { <-kustomizeTurn }()
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(10*time.Millisecond, cancel)
+	if _, err := Render(ctx, tree("a.yaml", configMap("a"), "kustomization.yaml", kustomization), "."); !errors.Is(err, context.Canceled) {
+		t.Errorf("Render = %v, want %v", err, context.Canceled)
+	}
 }

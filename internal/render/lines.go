@@ -39,9 +39,13 @@ func child(n *yaml.Node, key string) *yaml.Node {
 		return nil
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == key {
-			return n.Content[i+1]
+		if n.Content[i].Value != key {
+			continue
 		}
+		if value := n.Content[i+1]; value.Kind != yaml.AliasNode {
+			return value
+		}
+		return n.Content[i+1].Alias
 	}
 	return nil
 }

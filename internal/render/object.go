@@ -125,6 +125,10 @@ func newObject(m map[string]any, at Origin) (Object, error) {
 			return Object{}, err
 		}
 	}
+	if jsonBytes(m) > maxObjectBytes {
+		return Object{}, refuse(at, "%s %q is larger than 1.5 MiB, which no cluster stores", m["kind"], meta["name"]).
+			WithHint("split it into several objects")
+	}
 	return Object{Unstructured: &unstructured.Unstructured{Object: m}, Origin: at}, nil
 }
 

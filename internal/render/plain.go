@@ -6,6 +6,7 @@ import (
 	"path"
 	"runtime"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -17,15 +18,19 @@ func plain(ctx context.Context, fsys fs.FS, root string) ([]Object, error) {
 		return nil, err
 	}
 	objects, errs := make([][]Object, len(files)), make([]error, len(files))
+	var entries atomic.Int64
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, file := range files {
 		group.Go(func() error {
-			objects[i], errs[i] = readObjects(ctx, fsys, file)
+			objects[i], errs[i] = readObjects(ctx, fsys, file, &entries)
 			return nil
 		})
 	}
 	_ = group.Wait() // errors are kept in place, so that the first file's is returned whatever finished first
+	if entries.Load() > maxEntries {
+		return nil, tooMuch(root)
+	}
 	var all []Object
 	for i := range files {
 		if errs[i] != nil {
@@ -99,18 +104,29 @@ func isManifest(name string) bool {
 	return false
 }
 
-func readObjects(ctx context.Context, fsys fs.FS, file string) ([]Object, error) {
+func readObjects(ctx context.Context, fsys fs.FS, file string, entries *atomic.Int64) ([]Object, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if entries.Load() > maxEntries {
+		return nil, nil // the whole is refused
 	}
 	raw, err := fs.ReadFile(fsys, file)
 	if err != nil {
 		return nil, readFailure(file, err)
 	}
+	n, err := weigh(file, raw)
+	if err != nil {
+		return nil, err
+	}
+	if entries.Add(int64(n)) > maxEntries {
+		return nil, nil
+	}
 	return parseObjects(file, raw)
 }
 
-// parseObjects returns the objects of one file.
+// parseObjects returns the objects of one file, whose size was looked at
+// before.
 func parseObjects(file string, raw []byte) ([]Object, error) {
 	parse := parseYAML
 	if path.Ext(file) == ".json" {

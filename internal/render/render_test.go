@@ -10,6 +10,7 @@ import (
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/failure"
@@ -187,6 +188,20 @@ func TestRenderRefuses(t *testing.T) {
 			"a.yaml:4: is a list inside a list: list the objects themselves"},
 		"a list of text": {
 			tree("a.yaml", "apiVersion: v1\nkind: List\nitems: [x]\n"), ".", "", "a.yaml:3: is text where an object is expected"},
+		"a document of too many entries": {
+			tree("a.yaml", configMap("a")+"---\n"+configMap("b")+"l:\n"+strings.Repeat("- {a: 1, b: 2}\n", maxDocumentEntries/5)), ".", "",
+			"a.yaml:7: the document that begins here holds more than 200000 entries of maps and lists: split it into smaller objects"},
+		"a document of too many entries in JSON": {
+			tree("a.json", `{"a": [`+strings.Repeat("1,", maxDocumentEntries)+"1]}"), ".", "",
+			"a.json:1: the document that begins here holds more than 200000 entries of maps and lists: split it into smaller objects"},
+		"too many entries in many files": {
+			crowd(), ".", "", `path "." holds more than 1000000 entries of maps and lists: split it over several Applications`},
+		"an object that is too large": {
+			tree("a.yaml", "\n"+configMap("a")+"  long: "+strings.Repeat("x", maxObjectBytes)+"\n"), ".", "",
+			`a.yaml:2: ConfigMap "a" is larger than 1.5 MiB, which no cluster stores: split it into several objects`},
+		"an object that aliases make too large": {
+			tree("a.yaml", configMap("a")+"  x0: &x "+strings.Repeat("x", 100_000)+"\nl: ["+strings.Repeat("*x,", 20)+"]\n"), ".", "",
+			`a.yaml:1: ConfigMap "a" is larger than 1.5 MiB, which no cluster stores: split it into several objects`},
 		"a YAML bomb": {
 			tree("a.yaml", bomb), ".", "", "a.yaml:4: aliases expand to more than 50000 nodes: write the values out instead of repeating aliases"},
 		"deep nesting": {
@@ -223,6 +238,15 @@ func TestRenderRefuses(t *testing.T) {
 			wantStall(t, err, tc.reason, tc.want)
 		})
 	}
+}
+
+// crowd is more files than may be rendered together, each of which may be.
+func crowd(more ...string) fstest.MapFS {
+	fsys := tree(more...)
+	for i := range 11 {
+		fsys[fmt.Sprintf("f%d.yaml", i)] = &fstest.MapFile{Data: []byte(configMap(fmt.Sprintf("c%d", i)) + "l:\n" + strings.Repeat("- {a: 1}\n", 33_000))}
+	}
+	return fsys
 }
 
 func wantStall(t *testing.T, err error, reason, want string) {
@@ -287,6 +311,52 @@ func TestEndedContextEndsRendering(t *testing.T) {
 			t.Errorf("%s: Render = %v, want %v", name, err, context.Canceled)
 		}
 	}
+}
+
+func TestTextThatLooksLikeStructureIsNoReasonToRefuse(t *testing.T) {
+	dashboard := strings.Repeat("    \"key\": [ \"value\", 1 ],\n", 35_000) // 1 MiB
+	if _, err := Render(t.Context(), tree("a.yaml", configMap("a")+"  d.json: |\n"+dashboard), "."); err != nil {
+		t.Error(err)
+	}
+}
+
+// Parsed nodes are what takes memory: whatever the text, there are not many
+// more of them than entries.
+func TestParsersFindNotManyMoreNodesThanEntries(t *testing.T) {
+	const repeated = 1000
+	for _, text := range []string{
+		"- {a: 1, b: 2}\n", "-\n", "?\n", "- - -\n", "k: v\n", "- k: v\n", "-\u0085", "- ? a\n", "-\r", "- !!str &a x\n", "- a\n- *a\n",
+	} {
+		checkNodes(t, strings.Repeat(text, repeated))
+	}
+	for _, text := range []string{"a,", "[],", "a:,", `"a":b,`, `"a" :b,`, "?,", "a,\n", "{a,b},", "[a: b],", `{"":"","":""},`} {
+		checkNodes(t, "["+strings.Repeat(text, repeated)+"]")
+		checkNodes(t, "{"+strings.Repeat(text, repeated)+"}")
+	}
+	checkNodes(t, strings.Repeat("[", repeated)+strings.Repeat("]", repeated))
+}
+
+func checkNodes(t *testing.T, text string) {
+	t.Helper()
+	var node yaml.Node
+	if yaml.Unmarshal([]byte(text), &node) != nil {
+		return
+	}
+	entries, err := entriesOf("a.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := countNodes(&node); n > 3*entries+3 {
+		t.Errorf("%.30q: %d nodes, counted as %d entries", text, n, entries)
+	}
+}
+
+func countNodes(n *yaml.Node) int {
+	total := 1
+	for _, child := range n.Content {
+		total += countNodes(child)
+	}
+	return total
 }
 
 func TestLinksToDirectoriesAreRefused(t *testing.T) {

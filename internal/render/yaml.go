@@ -15,9 +15,9 @@ import (
 	"github.com/gitseal/gitseal/internal/failure"
 )
 
-// parseYAML decodes through nodes and not into values directly, for four
-// reasons: lines, duplicate keys, a bound on what aliases expand to, and the
-// reading of scalars that Kustomize has ("yes" is text).
+// parseYAML decodes through nodes and not into values directly, for three
+// reasons: lines, duplicate keys, and the reading of scalars that Kustomize has
+// ("yes" is text). What aliases expand to was bounded before.
 func parseYAML(file string, raw []byte) ([]document, error) {
 	var documents []document
 	c := &converter{file: file}
@@ -130,23 +130,13 @@ func tooDeep(at Origin) *failure.Error {
 
 // converter turns YAML nodes into the types that unstructured objects are
 // made of.
-type converter struct {
-	file    string
-	aliased int // nodes made from aliases so far
-	inAlias int
-}
+type converter struct{ file string }
 
 func (c *converter) at(n *yaml.Node) Origin { return Origin{c.file, n.Line} }
 
 func (c *converter) value(n *yaml.Node, depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, tooDeep(c.at(n))
-	}
-	if c.inAlias > 0 {
-		if c.aliased++; c.aliased > maxAliased {
-			return nil, refuse(c.at(n), "aliases expand to more than %d nodes", maxAliased).
-				WithHint("write the values out instead of repeating aliases")
-		}
 	}
 	switch n.Kind {
 	case yaml.MappingNode:
@@ -155,8 +145,6 @@ func (c *converter) value(n *yaml.Node, depth int) (any, error) {
 	case yaml.SequenceNode:
 		return c.list(n, depth)
 	case yaml.AliasNode:
-		c.inAlias++
-		defer func() { c.inAlias-- }()
 		return c.value(n.Alias, depth+1)
 	case yaml.DocumentNode:
 		return c.value(n.Content[0], depth)

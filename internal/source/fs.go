@@ -71,9 +71,6 @@ func (f treeFS) Stat(name string) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.mode != filemode.Dir {
-		f.s.look(name)
-	}
 	return f.s.info(name, e)
 }
 
@@ -123,7 +120,7 @@ func (s *Snapshot) readFile(name string, e entry) ([]byte, error) {
 func (s *Snapshot) count(name string, size int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.touched[name] {
+	if s.counted[name] {
 		return nil
 	}
 	switch {
@@ -135,7 +132,7 @@ func (s *Snapshot) count(name string, size int64) error {
 	}
 	s.files++
 	s.bytes += size
-	s.touched[name] = true
+	s.counted[name] = true
 	return nil
 }
 
@@ -144,18 +141,11 @@ func (s *Snapshot) tooManyFiles(name string) error {
 		WithHint("name a smaller spec.path, or split the application")
 }
 
-// accept looks into a file for what no reader after it could know or survive.
+// accept looks into a file for what no reader after it could know.
 func (s *Snapshot) accept(name string, raw []byte) ([]byte, error) {
 	if len(raw) < 1024 && bytes.HasPrefix(raw, lfsPrefix) {
 		return nil, s.invalid(name, "is a pointer to Git LFS, which is not supported").
 			WithHint("commit the file itself: git lfs migrate export")
-	}
-	switch err := checkExpansion(raw, s.limits.YAMLNodes, s.limits.YAMLDepth); {
-	case errors.Is(err, errNesting):
-		return nil, s.invalid(name, "is YAML nested deeper than the limit of %d", s.limits.YAMLDepth).WithHint("write it flatter")
-	case err != nil:
-		return nil, s.invalid(name, "is YAML whose aliases expand to more than the limit of %d nodes", s.limits.YAMLNodes).
-			WithHint("write out what the aliases stand for, or split the file")
 	}
 	if raw == nil {
 		raw = []byte{}
@@ -195,8 +185,8 @@ func (s *Snapshot) countListed(name string, t tree) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if key := name + "/"; !s.touched[key] {
-		s.touched[key] = true
+	if key := name + "/"; !s.counted[key] {
+		s.counted[key] = true
 		s.listed += files
 	}
 	if s.listed > s.limits.Files {

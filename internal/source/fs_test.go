@@ -302,8 +302,8 @@ func TestEveryObjectAsGitSeesIt(t *testing.T) {
 		}
 		for line := range strings.Lines(r.git("", "-C", r.dir, "ls-tree", "-r", snap.Commit)) {
 			meta, name, _ := strings.Cut(strings.TrimSpace(line), "\t")
-			if h, err := snap.TreeHash(name); err != nil || h != strings.Fields(meta)[2] {
-				t.Fatalf("TreeHash(%q) = %s, %v, want %s", name, h, err, meta)
+			if e, err := snap.walk("stat", name); err != nil || e.hash.String() != strings.Fields(meta)[2] {
+				t.Fatalf("walk(%q) = %s, %v, want %s", name, e.hash, err, meta)
 			}
 			if _, err := fs.ReadFile(snap.FS(), name); err != nil {
 				t.Fatal(err)

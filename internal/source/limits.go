@@ -15,8 +15,6 @@ type Limits struct {
 	Entries     int           // entries of one directory
 	Depth       int           // directories above a file
 	TotalBytes  int64         // all files read in one Snapshot
-	YAMLNodes   int           // nodes of one YAML file with its aliases expanded
-	YAMLDepth   int           // nesting of one YAML file with aliases expanded
 	FetchBytes  int64         // one download
 	StoreBytes  int64         // downloads kept before a store is begun anew
 	Fetches     int           // downloads kept before a store is begun anew
@@ -25,18 +23,17 @@ type Limits struct {
 	DeltaBytes  int64         // all objects held in memory to index one download
 	RefBytes    int64         // the server's list of branches and tags
 	Time        time.Duration // one Fetch, whatever the context allows
+	Stall       time.Duration // a server that sends nothing
 }
 
 // DefaultLimits returns the limits of a Store whose Options name none.
 func DefaultLimits() Limits {
 	return Limits{
-		FileBytes:   5 << 20,
+		FileBytes:   4 << 20,
 		Files:       20_000,
 		Entries:     20_000,
 		Depth:       64,
-		TotalBytes:  128 << 20,
-		YAMLNodes:   100_000,
-		YAMLDepth:   200,
+		TotalBytes:  32 << 20,
 		FetchBytes:  512 << 20,
 		StoreBytes:  1 << 30,
 		Fetches:     50,
@@ -44,7 +41,8 @@ func DefaultLimits() Limits {
 		ObjectBytes: 16 << 20,
 		DeltaBytes:  96 << 20,
 		RefBytes:    32 << 20,
-		Time:        10 * time.Minute,
+		Time:        2 * time.Minute,
+		Stall:       30 * time.Second,
 	}
 }
 
@@ -55,8 +53,6 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.Entries, d.Entries)
 	orDefault(&l.Depth, d.Depth)
 	orDefault(&l.TotalBytes, d.TotalBytes)
-	orDefault(&l.YAMLNodes, d.YAMLNodes)
-	orDefault(&l.YAMLDepth, d.YAMLDepth)
 	orDefault(&l.FetchBytes, d.FetchBytes)
 	orDefault(&l.StoreBytes, d.StoreBytes)
 	orDefault(&l.Fetches, d.Fetches)
@@ -65,6 +61,7 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.DeltaBytes, d.DeltaBytes)
 	orDefault(&l.RefBytes, d.RefBytes)
 	orDefault(&l.Time, d.Time)
+	orDefault(&l.Stall, d.Stall)
 	return l
 }
 

@@ -127,23 +127,6 @@ func TestNewRemovesFilesOfAnEarlierRun(t *testing.T) {
 	}
 }
 
-func FuzzExpansion(f *testing.F) {
-	f.Add([]byte(bomb(9)))
-	f.Add([]byte("a: &a\n  b: *a\n"))
-	f.Add([]byte("&a [*a, &b {*a : *b}]"))
-	f.Add([]byte("- &x\n- *x\n---\n*x"))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		if len(raw) > 1<<14 {
-			return
-		}
-		if err := checkExpansion(raw, 1000, 50); err == nil {
-			if err := checkExpansion(raw, 2000, 100); err != nil {
-				t.Errorf("passes a lower limit and not a higher one: %v", err)
-			}
-		}
-	})
-}
-
 func FuzzCredentials(f *testing.F) {
 	key, _ := newKey(f, "")
 	f.Add([]byte("u"), []byte("canary-p"), []byte(""), []byte(""), []byte(""), []byte(""))

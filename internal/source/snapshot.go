@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
 	"sync"
 
@@ -32,7 +31,7 @@ type Snapshot struct {
 	mu      sync.Mutex
 	trees   map[plumbing.Hash]tree
 	kept    int             // entries in trees
-	touched map[string]bool // paths looked at; true: counted
+	counted map[string]bool // files read, and directories listed with a slash at the end
 	listed  int             // files in directories listed
 	files   int             // files read
 	bytes   int64
@@ -42,7 +41,7 @@ func newSnapshot(a address, objs *objects, t target, c commit, l Limits) *Snapsh
 	return &Snapshot{
 		Revision: t.revision(c.hash), Commit: c.hash.String(), Author: c.author, Subject: c.subject,
 		repository: a, objects: objs, root: c.tree, limits: l,
-		trees: map[plumbing.Hash]tree{}, touched: map[string]bool{},
+		trees: map[plumbing.Hash]tree{}, counted: map[string]bool{},
 	}
 }
 
@@ -51,31 +50,6 @@ func newSnapshot(a address, objs *objects, t target, c commit, l Limits) *Snapsh
 // share its limits. Errors other than fs.ErrNotExist and fs.ErrInvalid are
 // *failure.Error.
 func (s *Snapshot) FS() fs.FS { return treeFS{s} }
-
-// Read returns the paths that what was read so far depends on, sorted: files,
-// symbolic links, directories that were listed (with a slash at the end) and
-// what was looked for and is not there. A commit in which all of them are the
-// same renders the same.
-func (s *Snapshot) Read() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	list := make([]string, 0, len(s.touched))
-	for name := range s.touched {
-		list = append(list, name)
-	}
-	slices.Sort(list)
-	return list
-}
-
-// TreeHash returns the hash of the directory or file at name. It does not
-// change with what symbolic links below name point to.
-func (s *Snapshot) TreeHash(name string) (string, error) {
-	e, err := s.walk("stat", name)
-	if err != nil {
-		return "", err
-	}
-	return e.hash.String(), nil
-}
 
 func (s *Snapshot) invalid(name, format string, args ...any) *failure.Error {
 	return failure.Stallf(v1alpha1.ReasonSourceInvalid, "%q in repository %s %s", name, s.repository, fmt.Sprintf(format, args...))
@@ -101,15 +75,6 @@ func (s *Snapshot) unreadable(name string, err error) error {
 	// The next Fetch begins a new store, so this may pass.
 	s.objects.broken.Store(true)
 	return failure.Failf(v1alpha1.ReasonSourceUnavailable, "%q in repository %s could not be read: %w", name, s.repository, err)
-}
-
-// look notes a path that is looked at.
-func (s *Snapshot) look(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.touched[name] {
-		s.touched[name] = false
-	}
 }
 
 // tree returns a directory, from the cache where it has been read before.
@@ -195,7 +160,6 @@ func (s *Snapshot) child(op, name, dir string, e entry, part string) (entry, err
 		return entry{}, s.submodule(dir)
 	}
 	if e.mode != filemode.Dir {
-		s.look(dir)
 		return entry{}, absentPath(op, name)
 	}
 	t, err := s.tree(dir, e.hash)
@@ -203,9 +167,6 @@ func (s *Snapshot) child(op, name, dir string, e entry, part string) (entry, err
 		return entry{}, err
 	}
 	next, ok := t.find(part)
-	if !ok || next.mode == filemode.Symlink {
-		s.look(path.Join(dir, part))
-	}
 	if !ok {
 		return entry{}, absentPath(op, name)
 	}

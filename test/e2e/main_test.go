@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -102,7 +103,24 @@ func newStory(t *testing.T, name string) *story {
 	app.Spec.Secrets.Policy = v1alpha1.PolicyNone
 	app.Spec.Destination.ServiceAccountName = "deployer"
 	app.Spec.Sync.RetryInterval.Duration = time.Second
-	return &story{t: t, ns: name, repo: repo, app: app}
+	s := &story{t: t, ns: name, repo: repo, app: app}
+	t.Cleanup(s.endsLegally)
+	return s
+}
+
+// endsLegally checks that whatever a story left behind is a status that
+// kstatus can read.
+func (s *story) endsLegally() {
+	app, err := s.read(context.Background())
+	if apierrors.IsNotFound(err) {
+		return
+	}
+	if err == nil {
+		err = consistent(app)
+	}
+	if err != nil {
+		s.t.Errorf("status of Application %s at the end: %v", s.ns, err)
+	}
 }
 
 // sops gives the story a key of its own and switches it to policy SOPS. It

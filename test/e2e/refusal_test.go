@@ -159,10 +159,8 @@ func (r *refused) recover(c refusal, good string) {
 		c.mend(r)
 	}
 	if c.commit != nil {
-		r.git("checkout", "--quiet", good, "--", ".")
-		r.git("clean", "-fdq")
+		r.git("read-tree", "--reset", "-u", good)
 		r.write(map[string]string{"late.yaml": service, "kept.yaml": configMap("kept", "three")})
-		r.dropAdded(good)
 		good = r.push("good again")
 	}
 	if c.mend == nil && c.commit == nil {
@@ -170,16 +168,6 @@ func (r *refused) recover(c refusal, good string) {
 	}
 	r.waitReady(good)
 	r.legal(status.CurrentStatus)
-}
-
-// dropAdded removes what the bad revision added to a good one.
-func (r *refused) dropAdded(good string) {
-	r.t.Helper()
-	for _, file := range strings.Fields(r.git("diff", "--name-only", "--diff-filter=A", good, "HEAD")) {
-		if file != "late.yaml" {
-			r.git("rm", "-rfq", "--ignore-unmatch", file)
-		}
-	}
 }
 
 func (s *story) git(args ...string) string {
@@ -229,23 +217,48 @@ func (s *story) legal(want status.Status) {
 }
 
 func legalStatus(app *v1alpha1.Application, want status.Status) error {
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(app)
-	if err != nil {
-		return err
-	}
-	u := &unstructured.Unstructured{Object: content}
-	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Application"))
-	got, err := status.Compute(u)
+	got, err := kstatus(app)
 	if err != nil {
 		return err
 	}
 	if got.Status != want {
 		return fmt.Errorf("kstatus says %s (%s), want %s", got.Status, got.Message, want)
 	}
+	return consistent(app)
+}
+
+func kstatus(app *v1alpha1.Application) (*status.Result, error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(app)
+	if err != nil {
+		return nil, err
+	}
+	u := &unstructured.Unstructured{Object: content}
+	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Application"))
+	return status.Compute(u)
+}
+
+// consistent checks that the conditions do not contradict each other: Ready is
+// there, the others only while they are True, and Ready is what kstatus says.
+func consistent(app *v1alpha1.Application) error {
 	for _, kind := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
 		if c := meta.FindStatusCondition(app.Status.Conditions, kind); c != nil && c.Status != metav1.ConditionTrue {
 			return fmt.Errorf("condition %s is there and %s, want it True or absent", kind, c.Status)
 		}
+	}
+	if len(app.Status.Conditions) == 0 {
+		return nil // not looked at yet
+	}
+	ready := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionReady)
+	if ready == nil {
+		return fmt.Errorf("there is no condition Ready in %+v", app.Status.Conditions)
+	}
+	got, err := kstatus(app)
+	if err != nil {
+		return err
+	}
+	current := app.Status.ObservedGeneration == app.Generation && app.DeletionTimestamp == nil
+	if isReady := ready.Status == metav1.ConditionTrue; current && isReady != (got.Status == status.CurrentStatus) {
+		return fmt.Errorf("Ready is %s and kstatus says %s (%s)", ready.Status, got.Status, got.Message)
 	}
 	return nil
 }
@@ -259,4 +272,3 @@ func slug(name string) string {
 	s := strings.Trim(noName.ReplaceAllString(strings.ToLower(name), "-"), "-")
 	return strings.Trim(s[:min(len(s), longestSlug)], "-")
 }
-

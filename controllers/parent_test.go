@@ -1,0 +1,78 @@
+package controllers
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+)
+
+func secretNamed(name, namespace string, annotations map[string]string) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace, Annotations: annotations}}
+}
+
+func newQueue(t *testing.T) workqueue.TypedRateLimitingInterface[reconcile.Request] {
+	t.Helper()
+	q := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	t.Cleanup(q.ShutDown)
+	return q
+}
+
+func TestTheParentIsWrittenAsTheKEPSays(t *testing.T) {
+	d := newDesk(t)
+	run := d.begin(d.read(t))
+	run.app.Status.LastHandledSyncAt = "not written yet"
+	kinds := []schema.GroupKind{{Group: "apps", Kind: "Deployment"}, {Kind: "ConfigMap"}}
+	if err := d.writeParent(t.Context(), run, kinds, []string{"z", "a"}); err != nil {
+		t.Fatal(err)
+	}
+	app := d.read(t)
+	for key, want := range map[string]string{
+		v1alpha1.ApplySetToolingAnnotation: "gitseal/v1", v1alpha1.ApplySetKindsAnnotation: "ConfigMap,Deployment.apps", v1alpha1.ApplySetNamespacesAnnotation: "a,z",
+	} {
+		if got := app.Annotations[key]; got != want {
+			t.Errorf("annotation %s = %q, want %q", key, got, want)
+		}
+	}
+	if app.Labels[v1alpha1.ApplySetIDLabel] != run.target.ApplySet() || !slices.Contains(app.Finalizers, v1alpha1.Finalizer) {
+		t.Errorf("labels %v, finalizers %v, want the id and the finalizer", app.Labels, app.Finalizers)
+	}
+	if run.app.Status.LastHandledSyncAt == "" || run.base.ResourceVersion != app.ResourceVersion {
+		t.Error("the run lost its status, or does not go on from what was written")
+	}
+	if err := d.writeParent(t.Context(), run, kinds, []string{"a", "z"}); err != nil || d.read(t).ResourceVersion != app.ResourceVersion {
+		t.Errorf("writeParent(same) = %v, or wrote again", err)
+	}
+	if parent, ok := d.parents(t.Context())(run.target.ApplySet()); !ok || parent != "ns/app" {
+		t.Errorf("parents() = %q, %v, want ns/app", parent, ok)
+	}
+	if _, ok := d.parents(t.Context())("applyset-other-v1"); ok {
+		t.Error("parents() knows an ApplySet that nobody has")
+	}
+}
+
+func FuzzParentAnnotations(f *testing.F) {
+	for _, seed := range []string{"", "ConfigMap", "ConfigMap,Deployment.apps", ",", ",,", "..", "a.b.c,,d", "\x00", " ConfigMap"} {
+		f.Add(seed, seed)
+	}
+	f.Fuzz(func(t *testing.T, kinds, namespaces string) {
+		app := &v1alpha1.Application{}
+		app.Annotations = map[string]string{v1alpha1.ApplySetKindsAnnotation: kinds, v1alpha1.ApplySetNamespacesAnnotation: namespaces}
+		k, n := recorded(app)
+		app.Annotations = map[string]string{v1alpha1.ApplySetKindsAnnotation: formatKinds(k), v1alpha1.ApplySetNamespacesAnnotation: formatNamespaces(n)}
+		k2, n2 := recorded(app)
+		if formatKinds(k2) != formatKinds(k) || formatNamespaces(n2) != formatNamespaces(n) {
+			t.Errorf("what is recorded as %v, %q is read as %v, %q", k, n, k2, n2)
+		}
+		if strings.Count(kinds, ",") > 0 && len(k) != strings.Count(kinds, ",")+1 {
+			t.Errorf("%q gives %d kinds", kinds, len(k))
+		}
+	})
+}
