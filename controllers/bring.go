@@ -10,7 +10,6 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -108,11 +107,10 @@ func (r *ApplicationReconciler) watchItems(ctx context.Context, run *run, items 
 }
 
 // watchMembers opens the watches over everything that the ApplySet may hold:
-// the kinds wanted now, and those that its parent still records. It returns
-// the kinds that the API server does not serve.
-func (r *ApplicationReconciler) watchMembers(ctx context.Context, run *run, items []apply.Item) (unmapped []schema.GroupKind, err error) {
-	kinds, namespaces := recorded(run.app)
-	members, unmapped, err := r.Engine.MemberScopes(run.target, kinds, namespaces)
+// the places wanted now, and those that its parent still records. It returns
+// those whose kind the API server does not serve.
+func (r *ApplicationReconciler) watchMembers(ctx context.Context, run *run, items []apply.Item) (unserved []apply.Place, err error) {
+	members, unserved, err := r.Engine.MemberScopes(run.target, recorded(run.app))
 	if err != nil {
 		return nil, failure.From(err, v1alpha1.ReasonApplyFailed)
 	}
@@ -121,7 +119,7 @@ func (r *ApplicationReconciler) watchMembers(ctx context.Context, run *run, item
 		err := r.watch(ctx, run, joined(own, members))
 		scope, ok := r.vanished(ctx, run, err)
 		if !ok || slices.Contains(own, scope) {
-			return unmapped, r.watchRefusal(ctx, err)
+			return unserved, r.watchRefusal(ctx, err)
 		}
 		members = slices.DeleteFunc(members, func(s live.Scope) bool { return s == scope })
 	}
@@ -197,13 +195,13 @@ func (r *ApplicationReconciler) watchBrought(ctx context.Context, run *run, w *w
 
 // prune removes members that the desired state no longer holds.
 func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) error {
-	unmapped, err := r.watchMembers(ctx, run, w.items)
+	unserved, err := r.watchMembers(ctx, run, w.items)
 	if err != nil {
 		return err
 	}
 	stale := r.Engine.Stale(run.target, run.memory.scopes, w.items)
 	if len(stale) == 0 {
-		return r.shrinkParent(ctx, run, w.items, unmapped)
+		return r.shrinkParent(ctx, run, w.items, unserved)
 	}
 	if prune := run.app.Spec.Sync.Prune; prune != nil && !*prune {
 		return nil

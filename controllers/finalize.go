@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/apply"
 	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/live"
 )
@@ -82,13 +83,12 @@ func (r *ApplicationReconciler) releaseMembers(ctx context.Context, run *run) er
 
 // watchLeftovers opens the watches over everything that the parent records.
 func (r *ApplicationReconciler) watchLeftovers(ctx context.Context, run *run) error {
-	kinds, namespaces := recorded(run.app)
-	scopes, unserved, err := r.Engine.MemberScopes(run.target, kinds, namespaces)
+	scopes, unserved, err := r.Engine.MemberScopes(run.target, recorded(run.app))
 	if err != nil {
 		return failure.From(err, v1alpha1.ReasonPruneFailed)
 	}
 	if away, err := r.Engine.Away(ctx, unserved); err != nil || away {
-		return failure.Failf(v1alpha1.ReasonPruneFailed, "the API server cannot say whether objects of kind %s are left", formatKinds(unserved)).
+		return failure.Failf(v1alpha1.ReasonPruneFailed, "the API server cannot say whether objects of kind %s are left", list(unserved, func(p apply.Place) string { return p.GroupKind.String() })).
 			WithHint("bring its API back, or delete the APIService if it is gone for good")
 	}
 	for {

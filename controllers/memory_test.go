@@ -138,7 +138,7 @@ func TestADeletedDefinitionDoesNotHoldUpTheRest(t *testing.T) {
 		t.Errorf("keys() = %v, want a member's watch not to matter yet", err)
 	}
 
-	run.app.Annotations = map[string]string{v1alpha1.ApplySetKindsAnnotation: "ConfigMap", v1alpha1.ApplySetNamespacesAnnotation: "ns"}
+	run.app.Annotations = map[string]string{v1alpha1.AnnotationPlaces: "ConfigMap/ns"}
 	d.watches.errs = []error{notServed(member)}
 	if _, err := d.watchMembers(t.Context(), run, nil); err != nil || len(run.memory.scopes) != 0 {
 		t.Errorf("watchMembers() = %v with scopes %v, want a kind that only the parent records left out", err, run.memory.scopes)
@@ -367,7 +367,7 @@ func TestFinalizeLetsGo(t *testing.T) {
 			app := d.read(t)
 			app.Finalizers = []string{v1alpha1.Finalizer}
 			app.Spec.Sync.DeletionPolicy = policy
-			app.Annotations = map[string]string{v1alpha1.ApplySetKindsAnnotation: "ConfigMap", v1alpha1.ApplySetNamespacesAnnotation: "ns"}
+			app.Annotations = map[string]string{v1alpha1.AnnotationPlaces: "ConfigMap/ns"}
 			if err := d.Client.Update(t.Context(), app); err != nil {
 				t.Fatal(err)
 			}

@@ -3,10 +3,10 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -19,32 +19,28 @@ import (
 // that the ApplySet may hold it (KEP-3659). A crash at any later point leaves
 // nothing that a restarted operator would not find.
 func (r *ApplicationReconciler) recordParent(ctx context.Context, run *run, items []apply.Item) error {
-	kinds, namespaces := recorded(run.app)
-	return r.writeParent(ctx, run,
-		union(kinds, apply.GroupKinds(items)), union(namespaces, apply.Namespaces(items)))
+	return r.writeParent(ctx, run, union(recorded(run.app), apply.Places(items)))
 }
 
-// shrinkParent forgets kinds and namespaces of which no member is left. Kinds
-// that are not served now are kept: their API may come back, and with it
-// members.
-func (r *ApplicationReconciler) shrinkParent(ctx context.Context, run *run, items []apply.Item, unserved []schema.GroupKind) error {
+// shrinkParent forgets places in which no member is left. Those whose kind is
+// not served now are kept: its API may come back, and with it members.
+func (r *ApplicationReconciler) shrinkParent(ctx context.Context, run *run, items []apply.Item, unserved []apply.Place) error {
 	settled := r.Engine.Settle(items, run.memory.ledger)
-	kinds, namespaces := union(unserved, apply.GroupKinds(items)), union(nil, apply.Namespaces(items))
-	recordedKinds, recordedNamespaces := recorded(run.app)
-	if len(recordedKinds) == len(kinds) && len(recordedNamespaces) == len(namespaces) {
+	places := union(unserved, apply.Places(items))
+	if len(recorded(run.app)) == len(places) {
 		return nil
 	}
 	if !settled || len(r.Engine.Leftovers(run.target, run.memory.scopes, items)) > 0 {
 		return nil
 	}
-	if err := r.writeParent(ctx, run, kinds, namespaces); err != nil {
+	if err := r.writeParent(ctx, run, places); err != nil {
 		return err
 	}
 	_, err := r.watchMembers(ctx, run, items)
 	return err
 }
 
-func (r *ApplicationReconciler) writeParent(ctx context.Context, run *run, kinds []schema.GroupKind, namespaces []string) error {
+func (r *ApplicationReconciler) writeParent(ctx context.Context, run *run, places []apply.Place) error {
 	parent := run.app.DeepCopy()
 	controllerutil.AddFinalizer(parent, v1alpha1.Finalizer)
 	if parent.Labels == nil {
@@ -55,8 +51,9 @@ func (r *ApplicationReconciler) writeParent(ctx context.Context, run *run, kinds
 	}
 	parent.Labels[v1alpha1.ApplySetIDLabel] = run.target.ApplySet()
 	parent.Annotations[v1alpha1.ApplySetToolingAnnotation] = v1alpha1.ApplySetTooling
-	parent.Annotations[v1alpha1.ApplySetKindsAnnotation] = formatKinds(kinds)
-	parent.Annotations[v1alpha1.ApplySetNamespacesAnnotation] = formatNamespaces(namespaces)
+	parent.Annotations[v1alpha1.ApplySetKindsAnnotation] = list(places, func(p apply.Place) string { return p.GroupKind.String() })
+	parent.Annotations[v1alpha1.ApplySetNamespacesAnnotation] = list(places, func(p apply.Place) string { return p.Namespace })
+	parent.Annotations[v1alpha1.AnnotationPlaces] = list(places, apply.Place.String)
 	patch := client.MergeFromWithOptions(run.app, client.MergeFromWithOptimisticLock{})
 	if same(run.app, parent) {
 		return nil
@@ -71,60 +68,41 @@ func (r *ApplicationReconciler) writeParent(ctx context.Context, run *run, kinds
 }
 
 func same(a, b *v1alpha1.Application) bool {
-	return slices.Equal(a.Finalizers, b.Finalizers) &&
-		a.Labels[v1alpha1.ApplySetIDLabel] == b.Labels[v1alpha1.ApplySetIDLabel] &&
-		a.Annotations[v1alpha1.ApplySetToolingAnnotation] == b.Annotations[v1alpha1.ApplySetToolingAnnotation] &&
-		a.Annotations[v1alpha1.ApplySetKindsAnnotation] == b.Annotations[v1alpha1.ApplySetKindsAnnotation] &&
-		a.Annotations[v1alpha1.ApplySetNamespacesAnnotation] == b.Annotations[v1alpha1.ApplySetNamespacesAnnotation]
+	return slices.Equal(a.Finalizers, b.Finalizers) && maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations)
 }
 
-// recorded reads the kinds and namespaces that the parent records. The KEP
-// takes the parent's own namespace as given; it is written down here all the
-// same where it is used, because an Application whose objects are all
-// elsewhere may have no rights in its own namespace.
-func recorded(app *v1alpha1.Application) ([]schema.GroupKind, []string) {
-	var kinds []schema.GroupKind
-	for _, k := range split(app.Annotations[v1alpha1.ApplySetKindsAnnotation]) {
-		kinds = append(kinds, schema.ParseGroupKind(k))
+// recorded reads the places that the parent records.
+func recorded(app *v1alpha1.Application) []apply.Place {
+	var places []apply.Place
+	for _, p := range strings.Split(app.Annotations[v1alpha1.AnnotationPlaces], ",") {
+		if p != "" {
+			places = append(places, apply.ParsePlace(p))
+		}
 	}
-	return kinds, split(app.Annotations[v1alpha1.ApplySetNamespacesAnnotation])
+	return places
 }
 
-func split(list string) []string {
-	if list == "" {
-		return nil
+// list writes what text gives for each place, each once and in order, without
+// empty ones.
+func list(places []apply.Place, text func(apply.Place) string) string {
+	var texts []string
+	for _, p := range places {
+		if t := text(p); t != "" {
+			texts = append(texts, t)
+		}
 	}
-	return strings.Split(list, ",")
+	slices.Sort(texts)
+	return strings.Join(slices.Compact(texts), ",")
 }
 
-func formatKinds(kinds []schema.GroupKind) string {
-	names := make([]string, len(kinds))
-	for i, k := range kinds {
-		names[i] = k.String()
-	}
-	slices.Sort(names)
-	return strings.Join(names, ",")
-}
-
-func formatNamespaces(namespaces []string) string {
-	sorted := slices.Clone(namespaces)
-	slices.Sort(sorted)
-	return strings.Join(sorted, ",")
-}
-
-func union[T comparable](list []T, set map[T]bool) []T {
-	all := slices.Clone(list)
-	for v := range set {
-		all = appendNew(all, v)
+func union(a, b []apply.Place) []apply.Place {
+	all := slices.Clone(a)
+	for _, p := range b {
+		if !slices.Contains(all, p) {
+			all = append(all, p)
+		}
 	}
 	return all
-}
-
-func appendNew[T comparable](list []T, v T) []T {
-	if slices.Contains(list, v) {
-		return list
-	}
-	return append(list, v)
 }
 
 // parents tells which Application an ApplySet belongs to, from the cache.

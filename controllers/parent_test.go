@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/apply"
 )
 
 func secretNamed(name, namespace string, annotations map[string]string) *corev1.Secret {
@@ -29,13 +29,15 @@ func TestTheParentIsWrittenAsTheKEPSays(t *testing.T) {
 	d := newDesk(t)
 	run := d.begin(d.read(t))
 	run.app.Status.LastHandledSyncAt = "not written yet"
-	kinds := []schema.GroupKind{{Group: "apps", Kind: "Deployment"}, {Kind: "ConfigMap"}}
-	if err := d.writeParent(t.Context(), run, kinds, []string{"z", "a"}); err != nil {
+	config := schema.GroupKind{Kind: "ConfigMap"}
+	places := []apply.Place{{GroupKind: schema.GroupKind{Group: "apps", Kind: "Deployment"}, Namespace: "z"}, {GroupKind: config, Namespace: "a"}, {GroupKind: schema.GroupKind{Kind: "Namespace"}}}
+	if err := d.writeParent(t.Context(), run, places); err != nil {
 		t.Fatal(err)
 	}
 	app := d.read(t)
 	for key, want := range map[string]string{
-		v1alpha1.ApplySetToolingAnnotation: "gitseal/v1", v1alpha1.ApplySetKindsAnnotation: "ConfigMap,Deployment.apps", v1alpha1.ApplySetNamespacesAnnotation: "a,z",
+		v1alpha1.ApplySetToolingAnnotation: "gitseal/v1", v1alpha1.ApplySetKindsAnnotation: "ConfigMap,Deployment.apps,Namespace", v1alpha1.ApplySetNamespacesAnnotation: "a,z",
+		v1alpha1.AnnotationPlaces: "ConfigMap/a,Deployment.apps/z,Namespace/",
 	} {
 		if got := app.Annotations[key]; got != want {
 			t.Errorf("annotation %s = %q, want %q", key, got, want)
@@ -47,7 +49,7 @@ func TestTheParentIsWrittenAsTheKEPSays(t *testing.T) {
 	if run.app.Status.LastHandledSyncAt == "" || run.base.ResourceVersion != app.ResourceVersion {
 		t.Error("the run lost its status, or does not go on from what was written")
 	}
-	if err := d.writeParent(t.Context(), run, kinds, []string{"a", "z"}); err != nil || d.read(t).ResourceVersion != app.ResourceVersion {
+	if err := d.writeParent(t.Context(), run, []apply.Place{places[2], places[1], places[0]}); err != nil || d.read(t).ResourceVersion != app.ResourceVersion {
 		t.Errorf("writeParent(same) = %v, or wrote again", err)
 	}
 	if parent, ok := d.parents(t.Context())(run.target.ApplySet()); !ok || parent != "ns/app" {
@@ -59,20 +61,16 @@ func TestTheParentIsWrittenAsTheKEPSays(t *testing.T) {
 }
 
 func FuzzParentAnnotations(f *testing.F) {
-	for _, seed := range []string{"", "ConfigMap", "ConfigMap,Deployment.apps", ",", ",,", "..", "a.b.c,,d", "\x00", " ConfigMap"} {
-		f.Add(seed, seed)
+	for _, seed := range []string{"", "ConfigMap/", "ConfigMap/a,Deployment.apps/b", ",", ",,", "..", "a.b.c//,,d", "\x00", " ConfigMap/ a"} {
+		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, kinds, namespaces string) {
+	f.Fuzz(func(t *testing.T, text string) {
 		app := &v1alpha1.Application{}
-		app.Annotations = map[string]string{v1alpha1.ApplySetKindsAnnotation: kinds, v1alpha1.ApplySetNamespacesAnnotation: namespaces}
-		k, n := recorded(app)
-		app.Annotations = map[string]string{v1alpha1.ApplySetKindsAnnotation: formatKinds(k), v1alpha1.ApplySetNamespacesAnnotation: formatNamespaces(n)}
-		k2, n2 := recorded(app)
-		if formatKinds(k2) != formatKinds(k) || formatNamespaces(n2) != formatNamespaces(n) {
-			t.Errorf("what is recorded as %v, %q is read as %v, %q", k, n, k2, n2)
-		}
-		if strings.Count(kinds, ",") > 0 && len(k) != strings.Count(kinds, ",")+1 {
-			t.Errorf("%q gives %d kinds", kinds, len(k))
+		app.Annotations = map[string]string{v1alpha1.AnnotationPlaces: text}
+		once := list(recorded(app), apply.Place.String)
+		app.Annotations[v1alpha1.AnnotationPlaces] = once
+		if twice := list(recorded(app), apply.Place.String); twice != once {
+			t.Errorf("what is recorded as %q is read as %q", once, twice)
 		}
 	})
 }

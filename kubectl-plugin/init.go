@@ -240,7 +240,7 @@ func (o *initOptions) findRecipients(ctx context.Context) error {
 			return fmt.Errorf("key %q: annotation %s: %w", key.name, annotationRecipients, err)
 		}
 	}
-	allowed := splitList(metadata.Annotations[v1alpha1.AnnotationAllowedNamespaces])
+	allowed := allowedNamespaces(metadata)
 	if m.keyRef != "" && !slices.Contains(allowed, m.namespace) {
 		o.warnf("key %q may not be used from namespace %q yet: kubectl gitseal keys allow %s --for %s", key.name, m.namespace, key.name, m.namespace)
 	}

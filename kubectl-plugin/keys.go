@@ -71,7 +71,19 @@ func normalise(names []string) []string {
 	return slices.Compact(slices.Sorted(slices.Values(names)))
 }
 
-// splitList reads an annotation that lists names separated by commas.
+// allowedNamespaces reads the annotation of a key exactly as the operator does:
+// what it takes for one name, no other reading may split.
+func allowedNamespaces(key metav1.Object) []string {
+	var names []string
+	for name := range strings.SplitSeq(key.GetAnnotations()[v1alpha1.AnnotationAllowedNamespaces], ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// splitList reads recipients separated by commas or blanks.
 func splitList(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' })
 }

@@ -64,7 +64,7 @@ func (o *keysAllowOptions) Run(ctx context.Context) error {
 	}
 	allowed := o.namespaces
 	if !o.replace {
-		allowed = normalise(append(splitList(m.Annotations[v1alpha1.AnnotationAllowedNamespaces]), allowed...))
+		allowed = normalise(append(allowedNamespaces(m), allowed...))
 	}
 	before := m.DeepCopy()
 	m.Annotations[v1alpha1.AnnotationAllowedNamespaces] = strings.Join(allowed, ",") // not nil: isKey found one

@@ -8,8 +8,6 @@ import (
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/gitseal/gitseal/api/v1alpha1"
 )
 
 type keysListOptions struct {
@@ -89,7 +87,7 @@ func (o *keysListOptions) Run(ctx context.Context) error {
 func newKeyEntry(m *metav1.PartialObjectMetadata) keyEntry {
 	return keyEntry{
 		Name: m.Name, Namespace: m.Namespace, Created: m.CreationTimestamp,
-		AllowedNamespaces: splitList(m.Annotations[v1alpha1.AnnotationAllowedNamespaces]),
+		AllowedNamespaces: allowedNamespaces(m),
 		Recipients:        splitList(m.Annotations[annotationRecipients]),
 	}
 }

@@ -122,7 +122,7 @@ func (o *statusOptions) writeReport(r report) error {
 	if r.Source.Revision != "" {
 		t.row("Commit:", fmt.Sprintf("%q by %s", r.Source.Subject, r.Source.Author))
 	}
-	t.row("Secrets:", fmt.Sprintf("policy %s, %d files, %d values opened", r.Secrets.Policy, r.Secrets.Files, r.Secrets.Opened))
+	t.row("Secrets:", fmt.Sprintf("policy %s, %s, %s opened", r.Secrets.Policy, count(r.Secrets.Files, "file"), count(r.Secrets.Opened, "value")))
 	if n := r.Resources; n != nil {
 		t.row("Resources:", fmt.Sprintf("%d desired, %d applied, %d drifted, %d unhealthy", n.Desired, n.Applied, n.Drifted, n.Unhealthy))
 	}
@@ -133,6 +133,14 @@ func (o *statusOptions) writeReport(r report) error {
 		return err
 	}
 	return o.writeHistory(r.History)
+}
+
+// count is a number of things, in words.
+func count(n int32, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }
 
 // state is the one line that matters. It is not coloured: escape codes would

@@ -88,14 +88,17 @@ type Source struct {
 	Path string `json:"path,omitempty"`
 }
 
-// GitSource is a Git repository and the reference to follow.
+// GitSource is a Git repository and the reference to follow. The rule against
+// passwords in the URL stands here, not at the URL, because the API server
+// quotes the value that a rule refuses.
+//
+// +kubebuilder:validation:XValidation:rule="!self.url.matches('^[a-z]+://[^/]*:[^/]*@')",message="url must not hold a password; put it in a Secret and name it in secretRef"
 type GitSource struct {
 	// url of the repository: http, https or ssh. Credentials belong in
 	// secretRef, not in the URL.
 	// +required
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(https?|ssh)://[^/]+/.+')",message="url must begin with http://, https:// or ssh:// and name a repository"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^[a-z]+://[^/]*:[^/]*@')",message="url must not hold a password; put it in a Secret and name it in secretRef"
 	URL string `json:"url"`
 
 	// ref is what to follow. Default: branch main.
@@ -262,7 +265,8 @@ type DriftPolicy string
 const (
 	// DriftCorrect puts the object back at once.
 	DriftCorrect DriftPolicy = "Correct"
-	// DriftIgnore leaves it until the next new revision.
+	// DriftIgnore leaves it until the next new revision, or until somebody asks
+	// for a sync.
 	DriftIgnore DriftPolicy = "Ignore"
 )
 
@@ -446,7 +450,7 @@ type HistoryEntry struct {
 	// changed counts objects created, configured or pruned.
 	// +required
 	Changed int32 `json:"changed"`
-	// reason of the sync: Revision, Spec, Drift, Key or Requested.
+	// reason of the sync: Revision, Spec, Key, Drift or Requested.
 	// +required
 	Reason string `json:"reason"`
 }

@@ -84,6 +84,13 @@ const (
 	// Absent means none.
 	AnnotationAllowedNamespaces = "gitseal.dev/allowed-namespaces"
 
+	// AnnotationPlaces, on an Application, lists where members of its ApplySet
+	// may be, as KIND[.GROUP]/NAMESPACE separated by commas; a cluster-scoped
+	// kind has no namespace behind the slash. The ApplySet's own annotations
+	// list kinds and namespaces apart, and to watch every kind in every
+	// namespace would ask for rights that nothing else needs.
+	AnnotationPlaces = "gitseal.dev/applyset-places"
+
 	// AgeKeySuffix ends the name of a Secret's entry that holds age identities.
 	AgeKeySuffix = ".agekey"
 )

@@ -1,17 +1,20 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	segment "k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -137,7 +140,7 @@ func (b *builder) item(o render.Object) (Item, error) {
 // address refuses names that would lead a request to another path.
 func (b *builder) address(o render.Object, r schema.GroupVersionResource) error {
 	for _, part := range []string{o.GetName(), o.GetNamespace(), b.target.Namespace, r.Group, r.Version, r.Resource} {
-		if problems := segment.IsValidPathSegmentName(part); len(problems) > 0 {
+		if problems := content.IsPathSegmentName(part); len(problems) > 0 {
 			return failure.Stallf(v1alpha1.ReasonObjectInvalid, "%s: %s %q: %q %s", o.Origin, o.GetKind(), o.GetName(), part, problems[0]).
 				WithHint("rename it")
 		}
@@ -240,61 +243,58 @@ func decoded(s string) string {
 	return string(b)
 }
 
-// GroupKinds lists the kinds of items in the form of the ApplySet annotation,
-// Kind.group, each once.
-func GroupKinds(items []Item) map[schema.GroupKind]bool {
-	kinds := map[schema.GroupKind]bool{}
-	for _, i := range items {
-		kinds[i.ID.GroupKind] = true
-	}
-	return kinds
+// Place is where members of an ApplySet may be: a kind and a namespace, which
+// is "" for cluster-scoped kinds.
+type Place struct {
+	schema.GroupKind
+	Namespace string
 }
 
-// Namespaces lists the namespaces of items, without "".
-func Namespaces(items []Item) map[string]bool {
-	namespaces := map[string]bool{}
-	for _, i := range items {
-		if i.ID.Namespace != "" {
-			namespaces[i.ID.Namespace] = true
-		}
-	}
-	return namespaces
+// String is KIND[.GROUP]/NAMESPACE.
+func (p Place) String() string { return p.GroupKind.String() + "/" + p.Namespace }
+
+// ParsePlace reads what String writes.
+func ParsePlace(s string) Place {
+	kind, namespace, _ := strings.Cut(s, "/")
+	return Place{GroupKind: schema.ParseGroupKind(kind), Namespace: namespace}
 }
 
-// MemberScopes returns the watches over the kinds and namespaces that an
-// ApplySet's parent records, and the kinds that the API server does not serve.
-// Those have no members if they are gone for good, but an aggregated API may
-// only be away.
-func (e *Engine) MemberScopes(t Target, kinds []schema.GroupKind, namespaces []string) (scopes []live.Scope, unserved []schema.GroupKind, err error) {
-	for _, gk := range kinds {
-		mapping, err := e.mapper.RESTMapping(gk)
+// Places lists where items are, each once and in order.
+func Places(items []Item) []Place {
+	seen := map[Place]bool{}
+	for _, i := range items {
+		seen[Place{i.ID.GroupKind, i.ID.Namespace}] = true
+	}
+	return slices.SortedFunc(maps.Keys(seen), func(a, b Place) int { return cmp.Compare(a.String(), b.String()) })
+}
+
+// MemberScopes returns the watches over the places that an ApplySet's parent
+// records, and the places whose kind the API server does not serve. Those have
+// no members if it is gone for good, but an aggregated API may only be away.
+func (e *Engine) MemberScopes(t Target, places []Place) (scopes []live.Scope, unserved []Place, err error) {
+	for _, p := range places {
+		mapping, err := e.mapper.RESTMapping(p.GroupKind)
 		if meta.IsNoMatchError(err) {
-			unserved = append(unserved, gk)
+			unserved = append(unserved, p)
 			continue
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("ask the API server for kind %s: %w", gk, err)
+			return nil, nil, fmt.Errorf("ask the API server for kind %s: %w", p.GroupKind, err)
 		}
-		if mapping.Scope.Name() != meta.RESTScopeNameNamespace {
-			scopes = append(scopes, live.Scope{Identity: t.Identity, Resource: mapping.Resource})
-			continue
-		}
-		for _, ns := range namespaces {
-			scopes = append(scopes, live.Scope{Identity: t.Identity, Resource: mapping.Resource, Namespace: ns})
-		}
+		scopes = append(scopes, live.Scope{Identity: t.Identity, Resource: mapping.Resource, Namespace: p.Namespace})
 	}
 	return scopes, unserved, nil
 }
 
-// Away reports whether kinds that are not served may come back by themselves:
+// Away reports whether kinds of places that are not served may come back by themselves:
 // an API that is registered but does not answer may still hold members.
-func (e *Engine) Away(ctx context.Context, kinds []schema.GroupKind) (bool, error) {
+func (e *Engine) Away(ctx context.Context, places []Place) (bool, error) {
 	client, err := e.clients.REST(live.Identity{})
 	if err != nil {
 		return false, err
 	}
-	for _, gk := range kinds {
-		raw, err := client.Get().AbsPath("/apis", gk.Group).Do(ctx).Raw()
+	for _, p := range places {
+		raw, err := client.Get().AbsPath("/apis", p.Group).Do(ctx).Raw()
 		if apierrors.IsNotFound(err) {
 			continue
 		}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitseal/gitseal/internal/failure"
@@ -157,17 +156,14 @@ func TestScopesListEachWatchOnce(t *testing.T) {
 	if got := Scopes(items); len(got) != 1 {
 		t.Errorf("Scopes() = %v, want that of the ConfigMaps only, while Services are not served", got)
 	}
-	if got := GroupKinds(items); len(got) != 2 || !got[schema.GroupKind{Kind: "Service"}] {
-		t.Errorf("GroupKinds() = %v", got)
-	}
-	if got := Namespaces(items); len(got) != 1 || !got["ns"] {
-		t.Errorf("Namespaces() = %v", got)
+	if got := Places(items); len(got) != 2 || got[0].String() != "ConfigMap/ns" || got[1].String() != "Service/ns" {
+		t.Errorf("Places() = %v", got)
 	}
 }
 
 func TestMemberScopesLeaveOutWhatIsNotServed(t *testing.T) {
 	w := newWorld(t)
-	got, unserved, err := w.MemberScopes(w.target, []schema.GroupKind{{Kind: "ConfigMap"}, {Kind: "Namespace"}, {Group: "gone.example.com", Kind: "Foo"}, {}}, []string{"a", "b"})
+	got, unserved, err := w.MemberScopes(w.target, []Place{ParsePlace("ConfigMap/a"), ParsePlace("ConfigMap/b"), ParsePlace("Namespace/"), ParsePlace("Foo.gone.example.com/a"), {}})
 	if err != nil || len(unserved) != 2 || len(got) != 3 || got[0].Namespace != "a" || got[1].Namespace != "b" || got[2].Namespace != "" {
 		t.Errorf("MemberScopes() = %v, %v, want ConfigMaps in a and b, and Namespaces", got, err)
 	}

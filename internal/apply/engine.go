@@ -92,18 +92,19 @@ func (e *Engine) each(ctx context.Context, items []Item, do func(context.Context
 // Preflight looks for what would stop a sync half-way, before anything is
 // applied. It injects values into everything that takes some, and sends as a
 // dry run one item of each resource and namespace that nothing was applied to
-// before, for a missing namespace or right, and those Secrets that exist and
-// change, since one may be immutable.
+// before, for a missing namespace or right. After the first sync it sends as a
+// dry run whatever holds values, too: one may be immutable, or a webhook may
+// be against it. In the first, that would double the calls.
 func (e *Engine) Preflight(ctx context.Context, items []Item, ledger *Ledger, values *secret.Set) error {
 	var first []Item
+	later := ledger.Len() > 0
 	seen := map[live.Scope]bool{}
 	for _, item := range items {
 		if _, err := inject(item, values); err != nil {
 			return err
 		}
-		_, applied := ledger.get(item.ID)
-		rewrites := applied && item.HasTokens
-		if item.Brought || item.Housed || !rewrites && (seen[item.Scope] || ledger.isProven(item.Scope)) {
+		proven := seen[item.Scope] || ledger.isProven(item.Scope)
+		if item.Brought || item.Housed || proven && !(later && item.HasTokens) {
 			continue
 		}
 		seen[item.Scope] = true

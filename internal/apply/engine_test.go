@@ -388,6 +388,7 @@ func TestDriftThatComesBackAgainAndAgainIsBraked(t *testing.T) {
 		if p := w.Compare([]Item{i}, w.ledger, now); len(p.Drifted) != 1 {
 			t.Fatalf("correction %d was held back", n+1)
 		}
+		w.ledger.Correcting([]Item{i}, now)
 	}
 	if p := w.Compare([]Item{i}, w.ledger, now); len(p.Drifted) != 0 || p.Again != firstBrake {
 		t.Errorf("Compare() = %d drifted, again in %s, want a pause of %s", len(p.Drifted), p.Again, firstBrake)

@@ -193,7 +193,7 @@ const (
 	// syncPatience is how long after its opening a watch is waited for.
 	syncPatience = 30 * time.Second
 	firstBackoff = 500 * time.Millisecond
-	maxBackoff   = 30 * time.Second
+	maxBackoff   = 10 * time.Second
 )
 
 // waitSynced waits until the watch works, says why it does not, or has been
@@ -203,7 +203,7 @@ func (w *Watches) waitSynced(ctx context.Context, v *view) error {
 	timer := w.clock.NewTimer(patience)
 	defer timer.Stop()
 	for {
-		synced, err, changed := v.state()
+		synced, changed, err := v.state()
 		if err != nil {
 			return &WatchError{Scope: v.scope, Err: err}
 		}

@@ -122,10 +122,10 @@ func (v *view) removeOwner(owner string) (left int) {
 
 // state says whether the watch has seen a full list, why it does not work, and
 // when to look again.
-func (v *view) state() (synced bool, err error, changed <-chan struct{}) {
+func (v *view) state() (synced bool, changed <-chan struct{}, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.synced, v.err, v.changed
+	return v.synced, v.changed, v.err
 }
 
 func (v *view) find(key Key, written uint64) (Object, Presence) {

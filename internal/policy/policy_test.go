@@ -103,6 +103,12 @@ func TestCheck(t *testing.T) {
 			want: `ConfigMap "c" holds an opened value inside base64 at binaryData.k: use data for text`},
 		"a token that nobody made": {object: db + "stringData: {p: " + unknown + "}", reason: violated,
 			want: `Secret "db" holds a token that stands for no value of this Application at stringData.p: a token is never written into Git; remove it`},
+		"a token that nobody made, encoded under a key with a dot": {object: db + "data: {tls.key: " + b64(unknown) + "}", reason: violated,
+			want: `Secret "db" holds a token that stands for no value of this Application at data["tls.key"]: a token is never written into Git; remove it`},
+		"a token inside binaryData under a key with a dot": {spec: v1alpha1.Secrets{AllowInKinds: []string{"ConfigMap"}}, object: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\nbinaryData: {k.bin: " + b64(token) + "}", reason: violated,
+			want: `ConfigMap "c" holds an opened value inside base64 at binaryData["k.bin"]: use data for text`},
+		"a token below a top-level key without a name": {object: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n'': {metadata: {k: " + token + "}}", reason: violated,
+			want: `ConfigMap "c" holds an opened value at metadata.k, and only a Secret may: use a Secret, or list ConfigMap in spec.secrets.allowInKinds: whoever may read that kind then reads the value`},
 		"the annotation of kubectl apply": {object: "apiVersion: v1\nkind: Secret\nmetadata: {name: db, annotations: {kubectl.kubernetes.io/last-applied-configuration: '{}'}}", reason: violated,
 			want: `Secret "db" has the annotation kubectl.kubernetes.io/last-applied-configuration, which repeats its data: remove the annotation`},
 

@@ -11,9 +11,6 @@ import (
 	"github.com/gitseal/gitseal/internal/secret"
 )
 
-// ciphertextStart begins every value that SOPS has encrypted.
-const ciphertextStart = "ENC[AES256_GCM,"
-
 // lastApplied is where kubectl apply keeps a copy of the whole object.
 const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -54,51 +51,59 @@ func (f *findings) first(match func(tokenAt) bool) string {
 
 func scan(o render.Object) findings {
 	s := scanner{secret: isSecret(o)}
-	s.value(o.Object, "", inBody)
+	s.keys("the top level", o.Object)
+	for _, key := range slices.Sorted(maps.Keys(o.Object)) {
+		s.top, s.where = key, s.area(key)
+		s.value(o.Object[key], join("", key))
+	}
 	return s.findings
 }
 
 type scanner struct {
 	findings
 	secret bool
+	top    string // the top-level key that is being looked under
+	where  where  // and what that is
 }
 
-func (s *scanner) value(v any, field string, in where) {
+func (s *scanner) area(top string) where {
+	switch {
+	case top == "metadata" || top == "apiVersion" || top == "kind":
+		return inMetadata
+	case s.secret && (top == "data" || top == "stringData"):
+		return inData
+	}
+	return inBody
+}
+
+// keys looks at the keys of a map.
+func (s *scanner) keys(field string, m map[string]any) {
+	for key := range m {
+		if secret.HasToken(key) && s.tokenKey == "" {
+			s.tokenKey = field
+		}
+	}
+}
+
+func (s *scanner) value(v any, field string) {
 	switch v := v.(type) {
 	case map[string]any:
+		s.keys(field, v)
 		for _, key := range slices.Sorted(maps.Keys(v)) {
-			if secret.HasToken(key) && s.tokenKey == "" {
-				s.tokenKey = "the top level"
-				if field != "" {
-					s.tokenKey = field
-				}
-			}
-			s.value(v[key], join(field, key), s.area(field, key, in))
+			s.value(v[key], join(field, key))
 		}
 	case []any:
 		for i, e := range v {
-			s.value(e, field+"["+strconv.Itoa(i)+"]", in)
+			s.value(e, field+"["+strconv.Itoa(i)+"]")
 		}
 	case string:
-		s.text(v, field, in)
+		s.text(v, field)
 	}
 }
 
-func (s *scanner) area(field, key string, in where) where {
-	switch {
-	case field != "":
-		return in
-	case key == "metadata" || key == "apiVersion" || key == "kind":
-		return inMetadata
-	case s.secret && (key == "data" || key == "stringData"):
-		return inData
-	}
-	return in
-}
-
-func (s *scanner) text(v, field string, in where) {
-	s.record(v, field, in)
-	if !strings.HasPrefix(field, "data.") && !strings.HasPrefix(field, "binaryData.") {
+func (s *scanner) text(v, field string) {
+	s.record(v, field)
+	if s.top != "data" && s.top != "binaryData" {
 		return
 	}
 	plain, err := base64.StdEncoding.DecodeString(v)
@@ -106,21 +111,21 @@ func (s *scanner) text(v, field string, in where) {
 		return
 	}
 	if s.secret {
-		s.record(string(plain), field, in)
+		s.record(string(plain), field)
 		return
 	}
-	if strings.HasPrefix(field, "binaryData.") && secret.HasToken(string(plain)) && s.encoded == "" {
+	if s.top == "binaryData" && secret.HasToken(string(plain)) && s.encoded == "" {
 		s.encoded = field
 	}
 }
 
-func (s *scanner) record(v, field string, in where) {
-	if s.ciphertext == "" && strings.Contains(v, ciphertextStart) {
+func (s *scanner) record(v, field string) {
+	if s.ciphertext == "" && strings.Contains(v, secret.CiphertextStart) {
 		s.ciphertext = field
 	}
 	for _, t := range secret.FindTokens(v) {
-		s.tokens = append(s.tokens, tokenAt{t, field, in})
-		if in == inMetadata && s.metadata == "" {
+		s.tokens = append(s.tokens, tokenAt{t, field, s.where})
+		if s.where == inMetadata && s.metadata == "" {
 			s.metadata = field
 		}
 	}

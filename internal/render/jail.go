@@ -122,8 +122,8 @@ func (j *jail) count() error {
 // countObjects counts what a file adds to the build, each time it is read: an
 // overlay that names a base twice makes its objects twice.
 func (j *jail) countObjects(rel string) error {
-	if j.entries += j.weights[rel]; j.entries > maxEntries {
-		return tooMuch(j.root)
+	if j.entries += j.weights[rel]; j.entries > maxBuildEntries {
+		return tooMuch(j.root, maxBuildEntries)
 	}
 	if j.objects += len(j.index(rel)); j.objects > maxReadObjects {
 		return refuse(Origin{File: j.root}, "the kustomization reads more than %d objects", maxReadObjects).

@@ -263,7 +263,7 @@ func TestRenderKustomizeRefuses(t *testing.T) {
 			".: the kustomization reads more than 2000 objects: split it over several Applications"},
 		"too many entries read": {
 			crowd("kustomization.yaml", "resources: [f0.yaml, f1.yaml, f2.yaml, f3.yaml, f4.yaml, f5.yaml, f6.yaml, f7.yaml, f8.yaml, f9.yaml, f10.yaml]\n"),
-			`path "." holds more than 1000000 entries of maps and lists: split it over several Applications`},
+			`path "." holds more than 400000 entries of maps and lists: split it over several Applications`},
 		"a document of too many entries": {
 			tree("kustomization.yaml", kustomization, "a.yaml", "\n---\n"+configMap("a")+"l:\n"+strings.Repeat("- {a: 1, b: 2}\n", maxDocumentEntries/5)),
 			"a.yaml:2: the document that begins here holds more than 200000 entries of maps and lists: split it into smaller objects"},
@@ -313,5 +313,16 @@ func TestWaitingForABuildEndsWithTheContext(t *testing.T) {
 	time.AfterFunc(10*time.Millisecond, cancel)
 	if _, err := Render(ctx, tree("a.yaml", configMap("a"), "kustomization.yaml", kustomization), "."); !errors.Is(err, context.Canceled) {
 		t.Errorf("Render = %v, want %v", err, context.Canceled)
+	}
+}
+
+func TestAsManyObjectsAsMayBeReadAreBuilt(t *testing.T) {
+	var text strings.Builder
+	for i := range maxReadObjects {
+		text.WriteString(configMap(fmt.Sprintf("c%d", i)) + "---\n") // the last document is empty
+	}
+	files := tree("kustomization.yaml", "namePrefix: p-\nresources: [a.yaml]\n", "a.yaml", text.String())
+	if objects, err := Render(t.Context(), files, "."); err != nil || len(objects) != maxReadObjects {
+		t.Errorf("Render = %d objects, %v", len(objects), err)
 	}
 }

@@ -23,7 +23,9 @@ func indexOf(raw []byte) []entry {
 				index = append(index, entryOf(item))
 			}
 		}
-		index = append(index, entryOf(root))
+		if root.Kind != yaml.ScalarNode { // an empty document, or text
+			index = append(index, entryOf(root))
+		}
 		return nil
 	})
 	return index

@@ -29,7 +29,7 @@ func plain(ctx context.Context, fsys fs.FS, root string) ([]Object, error) {
 	}
 	_ = group.Wait() // errors are kept in place, so that the first file's is returned whatever finished first
 	if entries.Load() > maxEntries {
-		return nil, tooMuch(root)
+		return nil, tooMuch(root, maxEntries)
 	}
 	var all []Object
 	for i := range files {

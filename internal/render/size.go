@@ -10,6 +10,7 @@ import (
 const (
 	maxDocumentEntries = 200_000   // of maps and lists in one document
 	maxEntries         = 1_000_000 // of maps and lists in one rendering
+	maxBuildEntries    = 400_000   // and in one of Kustomize, which takes thrice the memory
 	maxObjectBytes     = 3 << 19   // as JSON; etcd takes no larger one
 )
 
@@ -27,8 +28,8 @@ func weigh(file string, raw []byte) (int, error) {
 
 // tooMuch is about a rendering as a whole: files are read side by side, so
 // which of them goes over the limit is chance.
-func tooMuch(root string) error {
-	return failure.Stallf(v1alpha1.ReasonRenderFailed, "path %q holds more than %d entries of maps and lists", root, maxEntries).
+func tooMuch(root string, limit int) error {
+	return failure.Stallf(v1alpha1.ReasonRenderFailed, "path %q holds more than %d entries of maps and lists", root, limit).
 		WithHint("split it over several Applications")
 }
 

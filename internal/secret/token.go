@@ -20,6 +20,9 @@ type Token string
 // TokenPrefix begins every token.
 const TokenPrefix = "gitseal.v1."
 
+// CiphertextStart begins every value that SOPS has encrypted.
+const CiphertextStart = "ENC[AES256_GCM,"
+
 const tokenBytes = 20 // 32 base32 characters, no padding
 
 var (

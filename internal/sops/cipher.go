@@ -57,7 +57,7 @@ func (r *recorder) open(ciphertext string, key []byte, additionalData string) (a
 	if ciphertext == "" {
 		return "", nil // empty strings are not encrypted
 	}
-	if !strings.HasPrefix(ciphertext, ciphertextMark) {
+	if !strings.HasPrefix(ciphertext, secret.CiphertextStart) {
 		return nil, errPlainLeaf
 	}
 	// The library cannot take its own type bytes: it uses the value as a map key.

@@ -7,12 +7,11 @@ import (
 	"strings"
 
 	"github.com/getsops/sops/v3/cmd/sops/formats"
+
+	"github.com/gitseal/gitseal/internal/secret"
 )
 
-const (
-	ciphertextMark = "ENC[AES256_GCM,"
-	metadataKey    = "sops"
-)
+const metadataKey = "sops"
 
 var (
 	yamlMetadata   = regexp.MustCompile(`(?m)^(?:sops|"sops"|'sops')[ \t]*:`)
@@ -28,7 +27,7 @@ func IsEncrypted(name string, raw []byte) bool {
 		return false
 	}
 	// A chart's values may have a key named sops; metadata has one of these.
-	if !bytes.Contains(raw, []byte("lastmodified")) && !bytes.Contains(raw, []byte(ciphertextMark)) {
+	if !bytes.Contains(raw, []byte("lastmodified")) && !bytes.Contains(raw, []byte(secret.CiphertextStart)) {
 		return false
 	}
 	switch formats.FormatForPath(name) {
@@ -65,11 +64,11 @@ func jsonMetadata(raw []byte) bool {
 // a value stands, or -1. Comments and running text that mention ciphertext are
 // not values.
 func findCiphertext(format formats.Format, text string) int {
-	if format == formats.Binary && !isFlow([]byte(text)) && !strings.HasPrefix(strings.TrimSpace(text), ciphertextMark) {
+	if format == formats.Binary && !isFlow([]byte(text)) && !strings.HasPrefix(strings.TrimSpace(text), secret.CiphertextStart) {
 		return -1
 	}
 	for from := 0; ; {
-		i := strings.Index(text[from:], ciphertextMark)
+		i := strings.Index(text[from:], secret.CiphertextStart)
 		if i < 0 {
 			return -1
 		}
@@ -77,7 +76,7 @@ func findCiphertext(format formats.Format, text string) int {
 		if isValuePosition(text[strings.LastIndexByte(text[:i], '\n')+1 : i]) {
 			return i
 		}
-		from = i + len(ciphertextMark)
+		from = i + len(secret.CiphertextStart)
 	}
 }
 

@@ -170,7 +170,7 @@ func blankItem(out []byte) []byte {
 
 // blankComments removes encrypted comments: nothing reads them.
 func blankComments(text []byte) []byte {
-	mark := []byte("#" + ciphertextMark)
+	mark := []byte("#" + secret.CiphertextStart)
 	for {
 		at := bytes.Index(text, mark)
 		if at < 0 {

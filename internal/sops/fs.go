@@ -56,7 +56,7 @@ func (f *FS) ReadFile(name string) ([]byte, error) {
 		return nil, err
 	}
 	encrypted := IsEncrypted(name, raw)
-	if !encrypted && !bytes.Contains(raw, []byte(ciphertextMark)) {
+	if !encrypted && !bytes.Contains(raw, []byte(secret.CiphertextStart)) {
 		return raw, nil
 	}
 	o := f.opening(name)

@@ -85,7 +85,7 @@ func TestReadFileGivesTheSameDocumentWithTokens(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if strings.Contains(string(got), ciphertextMark) || IsEncrypted(tt.name, got) {
+			if strings.Contains(string(got), secret.CiphertextStart) || IsEncrypted(tt.name, got) {
 				t.Errorf("ReadFile left ciphertext or metadata:\n%s", got)
 			}
 			if !strings.Contains(string(got), secret.TokenPrefix) {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	getsops "github.com/getsops/sops/v3"
+
+	"github.com/gitseal/gitseal/internal/secret"
 )
 
 // A fixed key, since fuzzing runs in several processes. It protects nothing.
@@ -39,7 +41,7 @@ func FuzzReadFile(f *testing.F) {
 		if (err == nil) != (fsys.Err() == nil) {
 			t.Errorf("ReadFile: %v, Err() = %v", err, fsys.Err())
 		}
-		if files, _ := fsys.Opened(); files == 1 && strings.Contains(string(got), "\n"+ciphertextMark) {
+		if files, _ := fsys.Opened(); files == 1 && strings.Contains(string(got), "\n"+secret.CiphertextStart) {
 			t.Errorf("ciphertext left in %s", got)
 		}
 	})

@@ -13,13 +13,8 @@ import (
 	"github.com/gitseal/gitseal/internal/failure"
 )
 
-const (
-	// identitySuffix marks the entries of a Secret that hold age identities,
-	// as in Flux.
-	identitySuffix = ".agekey"
-	// maxIdentities bounds the work for a file that no identity opens.
-	maxIdentities = 256
-)
+// maxIdentities bounds the work for a file that no identity opens.
+const maxIdentities = 256
 
 // Keyring holds the age identities that one Application may decrypt with. It
 // is filled first and then only read; reading is safe for concurrent use.
@@ -40,7 +35,7 @@ func (k *Keyring) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("[keyring]
 func (k *Keyring) AddSecret(origin string, data map[string][]byte) error {
 	found := false
 	for _, entry := range slices.Sorted(maps.Keys(data)) {
-		if !strings.HasSuffix(entry, identitySuffix) {
+		if !strings.HasSuffix(entry, v1alpha1.AgeKeySuffix) {
 			continue
 		}
 		found = true
@@ -49,8 +44,8 @@ func (k *Keyring) AddSecret(origin string, data map[string][]byte) error {
 		}
 	}
 	if !found {
-		return failure.Stallf(v1alpha1.ReasonKeyUnavailable, "%s has no entry whose name ends in %s", origin, identitySuffix).
-			WithHint("store the age identity under a name such as identity%s", identitySuffix)
+		return failure.Stallf(v1alpha1.ReasonKeyUnavailable, "%s has no entry whose name ends in %s", origin, v1alpha1.AgeKeySuffix).
+			WithHint("store the age identity under a name such as identity%s", v1alpha1.AgeKeySuffix)
 	}
 	return nil
 }

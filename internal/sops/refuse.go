@@ -34,8 +34,8 @@ func malformed(name string, line int, format string, args ...any) *failure.Error
 }
 
 func errNoKeys(name string) *failure.Error {
-	return refuse(name, 0, "the file is encrypted with SOPS, but this Application has no key").
-		WithHint("name one in spec.secrets.sops.keys")
+	return refuse(name, 0, "the file is encrypted with SOPS, but no key was given").
+		WithHint("add one (in an Application: to spec.secrets.sops.keys)")
 }
 
 // explainNoKey finds out why no key opened the file.
@@ -55,12 +55,12 @@ func explainNoKey(name string, m *getsops.Metadata, ring *Keyring) *failure.Erro
 	}
 	ours := list(ring.Recipients())
 	if len(m.KeyGroups) > 1 {
-		return refuse(name, 0, "the file needs keys of %d of its %d key groups (%s); the keys of this Application, which open %d, are %s",
+		return refuse(name, 0, "the file needs keys of %d of its %d key groups (%s); the keys given, which open %d, are %s",
 			m.ShamirThreshold, len(m.KeyGroups), list(recipients), groupsOpened(m.KeyGroups, ring), ours).
-			WithHint("add the missing keys to spec.secrets.sops.keys")
+			WithHint("add the missing keys (in an Application: to spec.secrets.sops.keys)")
 	}
-	return refuse(name, 0, "the file is encrypted to %s; the keys of this Application are %s", list(recipients), ours).
-		WithHint("encrypt it to one of these, or add a key that it names to spec.secrets.sops.keys")
+	return refuse(name, 0, "the file is encrypted to %s; the keys given are %s", list(recipients), ours).
+		WithHint("encrypt it to one of these, or add a key that it names (in an Application: to spec.secrets.sops.keys)")
 }
 
 func groupsOpened(groups []getsops.KeyGroup, ring *Keyring) (n int) {

@@ -66,16 +66,16 @@ func TestRefusedFiles(t *testing.T) {
 		ring *Keyring
 		want string
 	}{
-		"no key":      {raw: raw, ring: NewKeyring(), want: "secrets/db.yaml: the file is encrypted with SOPS, but this Application has no key: name one in spec.secrets.sops.keys"},
-		"nil keyring": {raw: raw, want: "secrets/db.yaml: the file is encrypted with SOPS, but this Application has no key: name one in spec.secrets.sops.keys"},
-		"wrong recipient": {raw: raw, ring: other.ring, want: "secrets/db.yaml: the file is encrypted to " + key.recipient + "; the keys of this Application are " + other.recipient +
-			": encrypt it to one of these, or add a key that it names to spec.secrets.sops.keys"},
-		"wrong post-quantum recipient": {raw: pq, ring: key.ring, want: "secrets/db.yaml: the file is encrypted to " + pqShort + "; the keys of this Application are " + key.recipient +
-			": encrypt it to one of these, or add a key that it names to spec.secrets.sops.keys"},
-		"two wrong recipients": {raw: two, ring: key.ring, want: "secrets/db.yaml: the file is encrypted to " + other.recipient + ", " + pqShort + "; the keys of this Application are " + key.recipient +
-			": encrypt it to one of these, or add a key that it names to spec.secrets.sops.keys"},
+		"no key":      {raw: raw, ring: NewKeyring(), want: "secrets/db.yaml: the file is encrypted with SOPS, but no key was given: add one (in an Application: to spec.secrets.sops.keys)"},
+		"nil keyring": {raw: raw, want: "secrets/db.yaml: the file is encrypted with SOPS, but no key was given: add one (in an Application: to spec.secrets.sops.keys)"},
+		"wrong recipient": {raw: raw, ring: other.ring, want: "secrets/db.yaml: the file is encrypted to " + key.recipient + "; the keys given are " + other.recipient +
+			": encrypt it to one of these, or add a key that it names (in an Application: to spec.secrets.sops.keys)"},
+		"wrong post-quantum recipient": {raw: pq, ring: key.ring, want: "secrets/db.yaml: the file is encrypted to " + pqShort + "; the keys given are " + key.recipient +
+			": encrypt it to one of these, or add a key that it names (in an Application: to spec.secrets.sops.keys)"},
+		"two wrong recipients": {raw: two, ring: key.ring, want: "secrets/db.yaml: the file is encrypted to " + other.recipient + ", " + pqShort + "; the keys given are " + key.recipient +
+			": encrypt it to one of these, or add a key that it names (in an Application: to spec.secrets.sops.keys)"},
 		"a recipient that is somebody's text": {raw: bytes.ReplaceAll(raw, []byte(key.recipient), []byte("canary text")), ring: other.ring,
-			want: "secrets/db.yaml: the file is encrypted to an unknown kind of key; the keys of this Application are " + other.recipient + ": encrypt it to one of these, or add a key that it names to spec.secrets.sops.keys"},
+			want: "secrets/db.yaml: the file is encrypted to an unknown kind of key; the keys given are " + other.recipient + ": encrypt it to one of these, or add a key that it names (in an Application: to spec.secrets.sops.keys)"},
 		"tampered data key": {raw: replaced(raw, `(?m)^( +)YWdlL\w`, "${1}YWdlLX"), ring: key.ring,
 			want: "secrets/db.yaml: the data key for " + key.recipient + " does not open with its identity: the sops metadata was changed" + restore},
 		"tampered ciphertext": {raw: bytes.Replace(raw, []byte(password), []byte(flip(password)), 1), ring: key.ring,
@@ -136,7 +136,7 @@ func TestRefusedFiles(t *testing.T) {
 		"too large": {raw: append(bytes.Clone(raw), bytes.Repeat([]byte("#\n"), maxFileSize/2)...), ring: key.ring,
 			want: "secrets/db.yaml: the encrypted file is larger than 5 MiB: split it"},
 		"too few key groups": {name: "a.yaml", raw: shamir, ring: key.ring, want: "a.yaml: the file needs keys of 2 of its 3 key groups (" + other.recipient + ", " + key.recipient + ", " + pqShort +
-			"); the keys of this Application, which open 1, are " + key.recipient + ": add the missing keys to spec.secrets.sops.keys"},
+			"); the keys given, which open 1, are " + key.recipient + ": add the missing keys (in an Application: to spec.secrets.sops.keys)"},
 		"truncated json":        {name: "a.json", raw: []byte("{\"a\": \"ENC[AES256_GCM,data:x]\",\n\"sops\": {\"mac\":"), ring: key.ring, want: "a.json:2: the file is not valid JSON" + restore},
 		"json with a key twice": {name: "a.json", raw: replaced(encryptedFor(key).encrypt(t, "a.json", `{"a": "x"}`), `\{\n\t"a"`, "{\"a\": \"\", \"a\""), ring: key.ring, want: "a.json: a key stands twice in one object" + restore},
 		"ciphertext in a dotenv file": {name: "a.env", raw: []byte("A=1\nB=ENC[AES256_GCM,data:x]\n"), ring: key.ring,

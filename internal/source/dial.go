@@ -23,10 +23,21 @@ func (addressError) Error() string {
 func refused(ip netip.Addr) bool {
 	ip = ip.Unmap().WithZone("")
 	return !ip.IsValid() || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() ||
-		ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) ||
-		ip == netip.MustParseAddr("fd00:ec2::254") ||
-		ip == netip.MustParseAddr("100.100.100.200") ||
-		refusedTranslated(ip)
+		ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || refusedMetadata(ip) || refusedTranslated(ip)
+}
+
+// refusedMetadata knows the addresses of metadata services that no prefix
+// tells.
+func refusedMetadata(ip netip.Addr) bool {
+	switch ip.String() {
+	case "fd00:ec2::254", // AWS
+		"fd00:ec2::23",    // EKS Pod Identity
+		"fd20:ce::254",    // Google Cloud
+		"168.63.129.16",   // Azure
+		"100.100.100.200": // Alibaba Cloud
+		return true
+	}
+	return false
 }
 
 // refusedTranslated looks at the IPv4 address inside a NAT64 or 6to4 address,

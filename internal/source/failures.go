@@ -150,6 +150,8 @@ func (r *repository) unreachable(err error) *failure.Error {
 		return fail("is unreachable: connection refused")
 	case errors.As(err, &network) && network.Timeout():
 		return fail("is unreachable: no answer in time")
+	case errors.Is(err, errStalled):
+		return fail("stopped sending before its answer was complete")
 	case errors.Is(err, errScratch):
 		return failure.Failf(v1alpha1.ReasonSourceUnavailable, "repository %s could not be stored on scratch space", r.address).
 			WithHint("check that the operator's scratch volume is writable and has room")

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 )
@@ -35,6 +36,7 @@ type httpSession struct {
 	client http.Client
 	base   *url.URL // follows the redirect of the first request
 	auth   *Credentials
+	stall  time.Duration
 }
 
 // httpTransport returns rt with the authorities of c, the guarded dialer kept.
@@ -55,13 +57,13 @@ func httpTransport(rt http.RoundTripper, c *Credentials) (http.RoundTripper, err
 	return t, nil
 }
 
-func newHTTPSession(rt http.RoundTripper, a address, c *Credentials) (*httpSession, error) {
+func newHTTPSession(rt http.RoundTripper, a address, c *Credentials, stall time.Duration) (*httpSession, error) {
 	u := &url.URL{Scheme: a.scheme, Host: a.host, Path: strings.TrimRight(a.path, "/")}
 	// Behind a proxy the dialer does not see the address, so look here too.
 	if ip, err := netip.ParseAddr(u.Hostname()); err == nil && refused(ip) {
 		return nil, addressError{}
 	}
-	s := &httpSession{base: u, auth: c}
+	s := &httpSession{base: u, auth: c, stall: stall}
 	s.client = http.Client{Transport: rt, CheckRedirect: checkRedirect}
 	return s, nil
 }
@@ -120,10 +122,13 @@ func (s *httpSession) do(req *http.Request, contentType string) (*http.Response,
 	req.Header.Set("User-Agent", "git/gitseal") // some servers answer "git/" only
 	req.Header.Set("Accept", contentType)
 	s.auth.authorise(req)
-	res, err := s.client.Do(req)
+	ctx, cancel := context.WithCancel(req.Context())
+	res, err := s.client.Do(req.WithContext(ctx))
 	if err != nil {
+		cancel()
 		return nil, err
 	}
+	res.Body = &patient{ReadCloser: res.Body, limit: s.stall, abandon: cancel}
 	if res.StatusCode != http.StatusOK {
 		_ = res.Body.Close()
 		return nil, statusError(res.StatusCode)

@@ -179,7 +179,7 @@ func (r *repository) ask(ctx context.Context) (session, *packp.AdvRefs, error) {
 
 func (r *repository) open(ctx context.Context) (session, error) {
 	if r.scheme == "ssh" {
-		s, err := newSSHSession(ctx, r.store.dir, r.address, r.auth)
+		s, err := newSSHSession(ctx, r.store.dir, r.address, r.auth, r.store.limits.Stall)
 		if err != nil {
 			return nil, err
 		}
@@ -189,7 +189,7 @@ func (r *repository) open(ctx context.Context) (session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := newHTTPSession(rt, r.address, r.auth)
+	s, err := newHTTPSession(rt, r.address, r.auth, r.store.limits.Stall)
 	if err != nil {
 		return nil, err
 	}

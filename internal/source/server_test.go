@@ -192,6 +192,7 @@ type sshServer struct {
 	hostKey ssh.Signer
 	root    string
 	allow   ssh.PublicKey
+	program string // runs before git
 }
 
 func newKey(t testing.TB, passphrase string) (private []byte, signer ssh.Signer) {
@@ -273,7 +274,7 @@ func (s *sshServer) run(ch ssh.Channel, reqs <-chan *ssh.Request) {
 		}
 		_ = r.Reply(true, nil)
 		line := string(r.Payload[4:])
-		cmd := exec.Command("sh", "-c", strings.Replace(line, "'/", "'"+s.root+"/", 1))
+		cmd := exec.Command("sh", "-c", s.program+strings.Replace(line, "'/", "'"+s.root+"/", 1))
 		cmd.Env = append(os.Environ(), "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*")
 		cmd.Stdout, cmd.Stderr = ch, ch.Stderr()
 		in, _ := cmd.StdinPipe()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/pktline"
@@ -28,7 +30,37 @@ var (
 	errProtocol = errors.New("the answer is not Git's protocol")
 	// errServer: the server said, inside the protocol, that it will not.
 	errServer = errors.New("the server refused the request")
+	// errStalled: the server stopped sending without an end.
+	errStalled = errors.New("the server stopped sending")
 )
+
+// patient is a stream that is given up when it brings nothing for a while.
+type patient struct {
+	io.ReadCloser
+	limit   time.Duration
+	abandon func() // must make a Read return that waits
+	stalled atomic.Bool
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	timer := time.AfterFunc(p.limit, func() {
+		p.stalled.Store(true)
+		p.abandon()
+	})
+	n, err := p.ReadCloser.Read(b)
+	timer.Stop()
+	if err != nil && p.stalled.Load() {
+		return n, errStalled
+	}
+	return n, err
+}
+
+// Close ends the stream, and what was waited for.
+func (p *patient) Close() error {
+	err := p.ReadCloser.Close()
+	p.abandon()
+	return err
+}
 
 // quotaReader ends a stream that is longer than allowed and remembers why a
 // stream ended: the parsers above it do not keep the chain of errors.

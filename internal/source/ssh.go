@@ -30,14 +30,14 @@ type sshSession struct {
 	client  *ssh.Client
 	session *ssh.Session
 	in      io.WriteCloser
-	out     io.Reader
+	out     io.ReadCloser
 	asked   bool
 	stop    func() bool
 }
 
 // newSSHSession connects, checks the host key against known_hosts and starts
 // git-upload-pack. The connection is closed when ctx ends.
-func newSSHSession(ctx context.Context, dir string, a address, c *Credentials) (*sshSession, error) {
+func newSSHSession(ctx context.Context, dir string, a address, c *Credentials, stall time.Duration) (*sshSession, error) {
 	check, err := hostKeys(dir, c.KnownHosts)
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func newSSHSession(ctx context.Context, dir string, a address, c *Credentials) (
 		return nil, err
 	}
 	s.stop = stop
-	if err := s.start(a.path); err != nil {
+	if err := s.start(a.path, stall); err != nil {
 		_ = s.Close()
 		return nil, err
 	}
@@ -167,7 +167,7 @@ func (noKey) Type() string                        { return "none" }
 func (noKey) Marshal() []byte                     { return []byte("none") }
 func (noKey) Verify([]byte, *ssh.Signature) error { return errHostUnknown }
 
-func (s *sshSession) start(path string) error {
+func (s *sshSession) start(path string, stall time.Duration) error {
 	var err error
 	if s.session, err = s.client.NewSession(); err != nil {
 		return err
@@ -175,9 +175,11 @@ func (s *sshSession) start(path string) error {
 	if s.in, err = s.session.StdinPipe(); err != nil {
 		return err
 	}
-	if s.out, err = s.session.StdoutPipe(); err != nil {
+	out, err := s.session.StdoutPipe()
+	if err != nil {
 		return err
 	}
+	s.out = &patient{ReadCloser: io.NopCloser(out), limit: stall, abandon: func() { _ = s.client.Close() }}
 	return s.session.Start("git-upload-pack " + quote(path))
 }
 

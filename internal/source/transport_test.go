@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -300,9 +301,72 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
+func TestServersThatGoSilentAreGivenUp(t *testing.T) {
+	r := newRepo(t)
+	r.commit("refs/heads/main", map[string]file{"v": text("1")})
+	b := &backend{root: filepath.Dir(r.dir)}
+	const start = "001e# service=git-upload-pack\n0000"
+	tests := map[string]http.HandlerFunc{
+		"in the list of refs": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/x-git-upload-pack-advertisement")
+			_, _ = w.Write([]byte(start))
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		},
+		"in the pack": func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet {
+				b.ServeHTTP(w, r)
+				return
+			}
+			_, _ = io.Copy(io.Discard, r.Body) // or the end of the connection is not seen
+			w.Header().Set("Content-Type", "application/x-git-upload-pack-result")
+			_, _ = w.Write([]byte("0008NAK\n"))
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		},
+	}
+	for name, handler := range tests {
+		t.Run(name, func(t *testing.T) {
+			srv := httptest.NewServer(handler)
+			defer srv.Close()
+			checkStall(t, Request{URL: srv.URL + "/repo.git"})
+		})
+	}
+	t.Run("over SSH", func(t *testing.T) {
+		private, signer := newKey(t, "")
+		s := serveSSH(t, filepath.Dir(r.dir), signer.PublicKey())
+		s.program = "sleep 2;"
+		c := credentials(t, map[string]string{"identity": string(private), "known_hosts": string(s.knownHosts())})
+		checkStall(t, Request{URL: s.url(), Credentials: c})
+	})
+}
+
+func checkStall(t *testing.T, r Request) {
+	t.Helper()
+	_, err := newStore(t, func(o *Options) { o.Limits.Stall = 50 * time.Millisecond; o.Limits.Time = 20 * time.Second }).Fetch(t.Context(), r)
+	checkFailure(t, err, failure.Fail, v1alpha1.ReasonSourceUnavailable, "stopped sending before its answer was complete")
+}
+
+func TestAServerThatDripsIsBoundedAsAWhole(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/x-git-upload-pack-advertisement")
+		_, _ = w.Write([]byte("001e# service=git-upload-pack\n0000fff0"))
+		for range time.Tick(5 * time.Millisecond) {
+			_, err := w.Write([]byte("a"))
+			if err != nil || http.NewResponseController(w).Flush() != nil || r.Context().Err() != nil {
+				return
+			}
+		}
+	}))
+	defer srv.Close()
+	_, err := newStore(t, func(o *Options) { o.Limits.Stall = 10 * time.Second; o.Limits.Time = 100 * time.Millisecond }).Fetch(t.Context(), Request{URL: srv.URL + "/repo.git"})
+	checkFailure(t, err, failure.Fail, v1alpha1.ReasonSourceUnavailable)
+}
+
 func TestGuard(t *testing.T) {
 	tests := map[string]bool{
 		"169.254.169.254": true, "169.254.0.1": true, "fe80::1": true, "fe80::1%eth0": true, "fd00:ec2::254": true,
+		"fd00:ec2::23": true, "fd20:ce::254": true, "168.63.129.16": true, "::ffff:168.63.129.16": true, "64:ff9b::a83f:8110": true,
 		"100.100.100.200": true, "0.0.0.0": true, "::": true, "224.0.0.1": true, "ff02::1": true, "255.255.255.255": true,
 		"::ffff:169.254.169.254": true, "64:ff9b::a9fe:a9fe": true, "2002:a9fe:a9fe::1": true,
 		"127.0.0.1": false, "::1": false, "10.0.0.1": false, "192.168.1.1": false, "fd00::1": false, "100.64.0.1": false,

@@ -64,7 +64,6 @@ func TestSecretsOfAShapeThatTheAPIServerRefuses(t *testing.T) {
 			commit: func(r *refused) {
 				r.encrypt("db.yaml", "apiVersion: v1\nkind: Secret\nmetadata:\n  name: db\ndata:\n  pin: not base64!\n")
 			},
-			partial: true,
 			reason:  v1alpha1.ReasonObjectInvalid,
 			message: `db.yaml:1: Secret "db" in namespace "{ns}": data["pin"] does not hold base64 once it is decrypted: encode it before it is encrypted, or move it to stringData`,
 		},
@@ -80,14 +79,12 @@ func TestObjectsThatTheAPIServerRefuses(t *testing.T) {
 		"an immutable Secret changed": {
 			prepare: func(r *refused) { r.encrypt("fixed.yaml", fmt.Sprintf(immutable, "first")) },
 			commit:  func(r *refused) { r.encrypt("fixed.yaml", fmt.Sprintf(immutable, "second")) },
-			partial: true,
 			reason:  v1alpha1.ReasonApplyFailed,
 			message: `fixed.yaml:1: the API server refused Secret "fixed" in namespace "{ns}": Invalid in data` + withheld +
 				`: if it is immutable, give it a new name in Git`,
 		},
 		"a webhook that quotes its input": {
 			commit:  func(r *refused) { r.quoteSecrets(); secretWith("  pin: quoted by a webhook\n")(r) },
-			partial: true,
 			reason:  v1alpha1.ReasonApplyFailed,
 			message: `db.yaml:1: the API server refused Secret "db" in namespace "{ns}": admission webhook "quote.example.com" denied it (Forbidden)` + withheld,
 			waits:   true,

@@ -94,8 +94,8 @@ func TestKeysThatDoNotFit(t *testing.T) {
 			},
 			mend:   mendKey,
 			reason: v1alpha1.ReasonDecryptionFailed,
-			message: "kept-secret.yaml: the file is encrypted to {recipient}; the keys of this Application are {other}: " +
-				"encrypt it to one of these, or add a key that it names to spec.secrets.sops.keys",
+			message: "kept-secret.yaml: the file is encrypted to {recipient}; the keys given are {other}: " +
+				"encrypt it to one of these, or add a key that it names (in an Application: to spec.secrets.sops.keys)",
 		},
 		"a key that does not exist": {
 			change:  func(r *refused) { r.edit(useKey("absent")) },
@@ -174,8 +174,8 @@ func TestFilesThatCannotBeOpened(t *testing.T) {
 				r.encrypt("db.yaml", twoValues)
 			},
 			reason: v1alpha1.ReasonDecryptionFailed,
-			message: "db.yaml: the file is encrypted to {other}; the keys of this Application are {recipient}: " +
-				"encrypt it to one of these, or add a key that it names to spec.secrets.sops.keys",
+			message: "db.yaml: the file is encrypted to {other}; the keys given are {recipient}: " +
+				"encrypt it to one of these, or add a key that it names (in an Application: to spec.secrets.sops.keys)",
 		},
 		"tampered ciphertext": {
 			commit:  sealed(flip(1)),

@@ -198,7 +198,7 @@ func TestFilesThatAreNotAcceptable(t *testing.T) {
 			plain:   true,
 			commit:  big,
 			reason:  v1alpha1.ReasonSourceInvalid,
-			message: `"big.yaml" in repository {url} is over the limit of 5 MiB: split it, or keep it out of what is applied`,
+			message: `"big.yaml" in repository {url} is over the limit of 4 MiB: split it, or keep it out of what is applied`,
 		},
 		"100,000 files": {
 			plain:   true,
@@ -207,11 +207,10 @@ func TestFilesThatAreNotAcceptable(t *testing.T) {
 			message: `"many" in repository {url} has more than the limit of 20000 entries in one directory: spread them over several directories`,
 		},
 		"a YAML bomb": {
-			plain:  true,
-			commit: files(map[string]string{"bomb.yaml": bomb()}),
-			reason: v1alpha1.ReasonSourceInvalid,
-			message: `"bomb.yaml" in repository {url} is YAML whose aliases expand to more than the limit of 100000 nodes: ` +
-				`write out what the aliases stand for, or split the file`,
+			plain:   true,
+			commit:  files(map[string]string{"bomb.yaml": bomb()}),
+			reason:  v1alpha1.ReasonRenderFailed,
+			message: "bomb.yaml:5: aliases expand to more than 50000 nodes: write the values out instead of repeating aliases",
 		},
 		"invalid YAML": {
 			plain:   true,
@@ -354,7 +353,7 @@ func TestSpecsThatAreRefusedAtAdmission(t *testing.T) {
 		"an absolute path":                 {path("/etc"), fmt.Sprintf(inside, "/etc")},
 		"a key of both kinds":              {bothRefs, "spec.secrets.sops.keys[0]: Invalid value: a key takes one of keyRef and secretRef"},
 		"a branch and a tag":               {func(a *v1alpha1.ApplicationSpec) { a.Source.Git.Ref = v1alpha1.GitRef{Branch: "a", Tag: "b"} }, "spec.source.git.ref: Invalid value: ref takes one of branch, tag, semver and commit"},
-		"a password in the URL":            {func(a *v1alpha1.ApplicationSpec) { a.Source.Git.URL = "https://a:b@example.com/c.git" }, `spec.source.git.url: Invalid value: "https://a:b@example.com/c.git": url must not hold a password; put it in a Secret and name it in secretRef`},
+		"a password in the URL":            {func(a *v1alpha1.ApplicationSpec) { a.Source.Git.URL = "https://a:b@example.com/c.git" }, `spec.source.git: Invalid value: url must not hold a password; put it in a Secret and name it in secretRef`},
 		"a file on the operator's machine": {func(a *v1alpha1.ApplicationSpec) { a.Source.Git.URL = "file:///etc" }, `spec.source.git.url: Invalid value: "file:///etc": url must begin with http://, https:// or ssh:// and name a repository`},
 	}
 	for name, tt := range tests {
