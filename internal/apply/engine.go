@@ -104,7 +104,7 @@ func (e *Engine) Preflight(ctx context.Context, items []Item, ledger *Ledger, va
 			return err
 		}
 		proven := seen[item.Scope] || ledger.isProven(item.Scope)
-		if item.Brought || item.Housed || proven && !(later && item.HasTokens) {
+		if item.Brought || item.Housed || proven && (!later || !item.HasTokens) {
 			continue
 		}
 		seen[item.Scope] = true

@@ -321,14 +321,14 @@ func TestAForcePushIsFollowed(t *testing.T) {
 	eventually(t, "the state is that of the new tree", func(ctx context.Context) error {
 		a, err := get(ctx, s, "a", &corev1.ConfigMap{})
 		if err != nil || a.Data["key"] != "2" {
-			return fmt.Errorf("ConfigMap a: %v, data %v", err, a.Data)
+			return fmt.Errorf("ConfigMap a: %w, data %v", err, a.Data)
 		}
 		if _, err := get(ctx, s, "d", &corev1.ConfigMap{}); err != nil {
 			return err
 		}
 		for _, gone := range []string{"b", "c"} {
 			if _, err := get(ctx, s, gone, &corev1.ConfigMap{}); !apierrors.IsNotFound(err) {
-				return fmt.Errorf("ConfigMap %s: %v, want it pruned", gone, err)
+				return fmt.Errorf("ConfigMap %s: %w, want it pruned", gone, err)
 			}
 		}
 		return nil

