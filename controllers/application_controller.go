@@ -67,6 +67,7 @@ type ApplicationReconciler struct {
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=gitseal-system,verbs=get;create;update;patch
 // +kubebuilder:rbac:groups="",resources=secrets,namespace=gitseal-system,verbs=get;watch;create
+// +kubebuilder:rbac:groups="",resources=events,namespace=gitseal-system,verbs=create;patch
 
 // Reconcile brings one Application a step closer to what Git says.
 func (r *ApplicationReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
