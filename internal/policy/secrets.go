@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/render"
 	"github.com/gitseal/gitseal/internal/secret"
 )
 
@@ -53,12 +54,12 @@ func (c *checker) secret(found findings) {
 func (c *checker) fieldTypes() {
 	if v, ok := c.object.Object["type"]; ok && v != nil {
 		if _, ok := v.(string); !ok {
-			c.malformed("quote it", "type is %s where text is expected", typeName(v))
+			c.malformed("quote it", "type is %s where text is expected", render.TypeName(v))
 		}
 	}
 	if v, ok := c.object.Object["immutable"]; ok && v != nil {
 		if _, ok := v.(bool); !ok {
-			c.malformed("write true or false without quotes", "immutable is %s where a boolean is expected", typeName(v))
+			c.malformed("write true or false without quotes", "immutable is %s where a boolean is expected", render.TypeName(v))
 		}
 	}
 }
@@ -71,7 +72,7 @@ func (c *checker) keys(field string) []string {
 	case map[string]any:
 		return slices.Sorted(maps.Keys(v))
 	default:
-		c.malformed("make it a map of keys and texts", "%s is %s where a map is expected", field, typeName(v))
+		c.malformed("make it a map of keys and texts", "%s is %s where a map is expected", field, render.TypeName(v))
 		return nil
 	}
 }
@@ -98,7 +99,7 @@ func (c *checker) typed(field, key string, value any) (string, bool) {
 		case map[string]any, []any:
 			hint = "write it as one text, with |"
 		}
-		c.malformed(hint, "has %s where text is expected at %s", typeName(value), path)
+		c.malformed(hint, "has %s where text is expected at %s", render.TypeName(value), path)
 		return "", false
 	}
 	if name := c.kindAlone(text); name != "" {
@@ -187,20 +188,4 @@ func shorten(key string) string {
 		return strings.ToValidUTF8(key[:maxKeyShown], "") + "…"
 	}
 	return key
-}
-
-func typeName(v any) string {
-	switch v.(type) {
-	case nil:
-		return "null"
-	case string:
-		return "text"
-	case bool:
-		return "a boolean"
-	case map[string]any:
-		return "a map"
-	case []any:
-		return "a list"
-	}
-	return "a number"
 }

@@ -19,7 +19,7 @@ type document struct {
 func appendObjects(objects []Object, d document) ([]Object, error) {
 	m, ok := d.value.(map[string]any)
 	if !ok {
-		return nil, refuse(d.origin, "holds %s where an object with apiVersion and kind is expected", typeName(d.value)).
+		return nil, refuse(d.origin, "holds %s where an object with apiVersion and kind is expected", TypeName(d.value)).
 			WithHint("%s", notAManifest)
 	}
 	if err := checkType(m, d.origin); err != nil {
@@ -67,7 +67,7 @@ func listItems(m map[string]any) ([]any, bool) {
 func newItem(list map[string]any, item any, at Origin) (Object, error) {
 	m, ok := item.(map[string]any)
 	if !ok {
-		return Object{}, refuse(at, "is %s where an object is expected", typeName(item))
+		return Object{}, refuse(at, "is %s where an object is expected", TypeName(item))
 	}
 	kind := strings.TrimSuffix(list["kind"].(string), "List")
 	if kind != "" && m["kind"] == nil && m["apiVersion"] == nil {
@@ -93,7 +93,7 @@ func checkType(m map[string]any, at Origin) error {
 				return refuse(at, "has an empty %s", field).WithHint("%s", notAManifest)
 			}
 		default:
-			return refuse(at, "%s is %s where text is expected", field, typeName(v)).WithHint("quote it")
+			return refuse(at, "%s is %s where text is expected", field, TypeName(v)).WithHint("quote it")
 		}
 	}
 	return nil
@@ -104,7 +104,7 @@ func checkType(m map[string]any, at Origin) error {
 func newObject(m map[string]any, at Origin) (Object, error) {
 	meta, ok := m["metadata"].(map[string]any)
 	if !ok && m["metadata"] != nil {
-		return Object{}, refuse(at, "metadata is %s where a map is expected", typeName(m["metadata"]))
+		return Object{}, refuse(at, "metadata is %s where a map is expected", TypeName(m["metadata"]))
 	}
 	if v, ok := meta["generateName"]; ok && v != nil {
 		return Object{}, refuse(at, "%s has metadata.generateName", m["kind"]).
@@ -113,7 +113,7 @@ func newObject(m map[string]any, at Origin) (Object, error) {
 	for _, field := range []string{"name", "namespace"} {
 		if v := meta[field]; v != nil {
 			if _, ok := v.(string); !ok {
-				return Object{}, refuse(at, "metadata.%s is %s where text is expected", field, typeName(v)).WithHint("quote it")
+				return Object{}, refuse(at, "metadata.%s is %s where text is expected", field, TypeName(v)).WithHint("quote it")
 			}
 		}
 	}
@@ -139,17 +139,18 @@ func checkTexts(v any, field string, at Origin) error {
 	}
 	m, ok := v.(map[string]any)
 	if !ok {
-		return refuse(at, "%s is %s where a map is expected", field, typeName(v))
+		return refuse(at, "%s is %s where a map is expected", field, TypeName(v))
 	}
 	for _, key := range slices.Sorted(maps.Keys(m)) {
 		if _, ok := m[key].(string); !ok {
-			return refuse(at, "%s[%q] is %s where text is expected", field, key, typeName(m[key])).WithHint("quote it")
+			return refuse(at, "%s[%q] is %s where text is expected", field, key, TypeName(m[key])).WithHint("quote it")
 		}
 	}
 	return nil
 }
 
-func typeName(v any) string {
+// TypeName says what a value of an object is, for messages.
+func TypeName(v any) string {
 	switch v.(type) {
 	case nil:
 		return "null"

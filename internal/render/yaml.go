@@ -212,7 +212,7 @@ func (c *converter) merge(m map[string]any, source *yaml.Node, depth int) error 
 	for _, part := range parts {
 		from, ok := part.(map[string]any)
 		if !ok {
-			return refuse(c.at(source), "merges %s where a map is expected", typeName(part))
+			return refuse(c.at(source), "merges %s where a map is expected", TypeName(part))
 		}
 		for key, v := range from {
 			if _, ok := m[key]; !ok {

@@ -27,33 +27,8 @@ var (
 	operator *rig.Operator
 )
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "gitseal-e2e-")
-	if err != nil {
-		return fail(err)
-	}
-	defer os.RemoveAll(dir)
-	ctx := context.Background()
-	if sandbox, err = rig.Start(ctx, dir); err != nil {
-		return fail(err)
-	}
-	defer func() {
-		if err := sandbox.Close(); err != nil {
-			fail(err)
-		}
-	}()
-	if operator, err = sandbox.StartOperator(ctx); err != nil {
-		return fail(err)
-	}
-	defer func() { _ = operator.Stop() }()
-	return m.Run()
-}
-
-func fail(err error) int {
-	fmt.Fprintln(os.Stderr, err)
-	return 1
+func TestMain(m *testing.M) {
+	os.Exit(rig.Main(m, func(r *rig.Rig, o *rig.Operator) { sandbox, operator = r, o }))
 }
 
 const patience = 30 * time.Second

@@ -4,8 +4,6 @@
 package leak
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"testing"
 
@@ -18,31 +16,6 @@ var (
 	operator *rig.Operator
 )
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "gitseal-leak-")
-	if err != nil {
-		return fail(err)
-	}
-	defer os.RemoveAll(dir)
-	ctx := context.Background()
-	if sandbox, err = rig.Start(ctx, dir); err != nil {
-		return fail(err)
-	}
-	defer func() {
-		if err := sandbox.Close(); err != nil {
-			fail(err)
-		}
-	}()
-	if operator, err = sandbox.StartOperator(ctx); err != nil {
-		return fail(err)
-	}
-	defer func() { _ = operator.Stop() }()
-	return m.Run()
-}
-
-func fail(err error) int {
-	fmt.Fprintln(os.Stderr, err)
-	return 1
+func TestMain(m *testing.M) {
+	os.Exit(rig.Main(m, func(r *rig.Rig, o *rig.Operator) { sandbox, operator = r, o }))
 }

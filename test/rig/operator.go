@@ -75,6 +75,7 @@ func (r *Rig) StartOperator(ctx context.Context, args ...string) (*Operator, err
 		return nil, fmt.Errorf("start the operator: %w", err)
 	}
 	go func() { o.ended <- o.command.Wait() }()
+	r.operators = append(r.operators, o)
 	if err := o.waitReady(ctx, "http://"+health+"/readyz"); err != nil {
 		return nil, err
 	}

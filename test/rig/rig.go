@@ -37,6 +37,8 @@ type Rig struct {
 	// Config and Client are the administrator's.
 	Config *rest.Config
 	Client client.WithWatch
+
+	operators []*Operator
 }
 
 // Sandbox is what the sandbox program writes about itself.
@@ -81,8 +83,42 @@ func Start(ctx context.Context, dir string) (*Rig, error) {
 	return r, nil
 }
 
+// Main runs the tests of a package on a sandbox with an operator, and returns
+// the exit code. Ready is told of both before the tests begin.
+func Main(tests interface{ Run() int }, ready func(*Rig, *Operator)) int {
+	code, err := mainOn(tests, ready)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+func mainOn(tests interface{ Run() int }, ready func(*Rig, *Operator)) (code int, err error) {
+	dir, err := os.MkdirTemp("", "gitseal-test-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	ctx := context.Background()
+	r, err := Start(ctx, dir)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	o, err := r.StartOperator(ctx)
+	if err != nil {
+		return 0, err
+	}
+	ready(r, o)
+	return tests.Run(), nil
+}
+
 // Close stops everything that Start started.
 func (r *Rig) Close() error {
+	for _, o := range r.operators {
+		_ = o.Stop() // whoever started it may have stopped it already
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if out, err := r.command(ctx, r.Bin("sandbox"), "down", "--dir", r.Dir).CombinedOutput(); err != nil {
