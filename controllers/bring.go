@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -60,9 +61,12 @@ func (r *ApplicationReconciler) plan(run *run, w *wanted) apply.Plan {
 	}
 	plan := r.Engine.Compare(w.items, ledger, run.now)
 	if ignore {
-		plan.Drifted, plan.Again = nil, 0
+		return apply.Plan{Changed: plan.Changed}
 	}
-	run.again = plan.Again
+	if len(plan.Contested) > 0 {
+		run.again = plan.Again
+		run.progress = fmt.Sprintf("%s is changed back each time that it is corrected: find out who does it, or take the field out of Git", plan.Contested[0])
+	}
 	return plan
 }
 

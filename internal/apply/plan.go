@@ -19,9 +19,10 @@ type Plan struct {
 	Changed []Item
 	// Drifted items are as they were applied last, but the cluster is not.
 	Drifted []Item
-	// Again is when drift that was just put back, again and again, is due; 0
-	// where there is none.
-	Again time.Duration
+	// Contested objects drifted, too, but somebody changes them back each time;
+	// the first is to be put back again after Again.
+	Contested []ID
+	Again     time.Duration
 }
 
 // Empty reports whether there is nothing to send.
@@ -39,8 +40,11 @@ func (e *Engine) Compare(items []Item, ledger *Ledger, now time.Time) Plan {
 		if e.drifted(item, &r) {
 			if rest := r.brake(now); rest <= 0 {
 				p.Drifted = append(p.Drifted, item)
-			} else if p.Again == 0 || rest < p.Again {
-				p.Again = rest
+			} else {
+				p.Contested = append(p.Contested, item.ID)
+				if p.Again == 0 || rest < p.Again {
+					p.Again = rest
+				}
 			}
 		} else if now.Sub(r.corrected) > 2*maxBrake {
 			r.corrections = 0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -191,16 +193,24 @@ func TestAFightOverAFieldIsNotFoughtAtFullSpeed(t *testing.T) {
 	s.write(map[string]string{"a.yaml": configMap("a", "1")})
 	s.create()
 	s.waitReady(s.push("first"))
-	begun := time.Now()
-	for time.Since(begun) < 4*time.Second {
+	eventually(t, "the fight told", func(ctx context.Context) error {
 		a := &corev1.ConfigMap{ObjectMeta: meta1("a", s.ns)}
-		if err := sandbox.Client.Patch(t.Context(), a, client.RawPatch("application/merge-patch+json", []byte(`{"data":{"key":"other"}}`))); err != nil {
-			t.Fatal(err)
+		if err := sandbox.Client.Patch(ctx, a, client.RawPatch("application/merge-patch+json", []byte(`{"data":{"key":"other"}}`))); err != nil {
+			return err
 		}
-	}
+		app, err := s.read(ctx)
+		if err != nil {
+			return err
+		}
+		ready := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionReady)
+		if !strings.Contains(ready.Message, `ConfigMap "a" in namespace "fight" is changed back each time that it is corrected`) {
+			return fmt.Errorf("condition %+v", ready)
+		}
+		return nil
+	})
 	app, err := s.read(t.Context())
 	if err != nil || app.Status.Resources.Drifted == 0 || app.Status.Resources.Drifted > 8 {
-		t.Errorf("status.resources = %+v, %v, want a few corrections in 4s", app.Status.Resources, err)
+		t.Errorf("status.resources = %+v, %v, want a few corrections", app.Status.Resources, err)
 	}
 	eventually(t, "the object as in Git", func(ctx context.Context) error {
 		if a, err := get(ctx, s, "a", &corev1.ConfigMap{}); err != nil || a.Data["key"] != "1" {
