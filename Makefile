@@ -23,7 +23,7 @@ build: bin/gitseal-controller bin/kubectl-gitseal bin/sandbox ## Build the progr
 
 bin/gitseal-controller bin/kubectl-gitseal: bin/%: $(GO_SOURCES) go.mod
 	@echo "building $* (a few minutes the first time) ..."
-	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $@ ./cmd/$*
+	@CGO_ENABLED=0 go build -ldflags '-s -w' -o $@ ./cmd/$*
 
 include test/sandbox/control-plane.mk
 

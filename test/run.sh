@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 unset KUBECONFIG
+export CGO_ENABLED=0 # as the programs are built, so that nothing is compiled twice
 
 dir=$(mktemp -d)
 cleanup() {
