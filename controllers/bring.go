@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -31,7 +32,7 @@ func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) 
 	}
 	plan := r.plan(run, w)
 	if plan.Empty() {
-		return nil
+		return errors.Join(run.unsent(plan), r.watchBrought(ctx, run, w))
 	}
 	if err := r.Engine.Conflicts(run.target, slices.Concat(plan.Changed, plan.Drifted), r.parents(ctx)); err != nil {
 		return err
@@ -45,7 +46,18 @@ func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) 
 	if err := r.send(ctx, run, w, plan); err != nil {
 		return err
 	}
-	return r.watchBrought(ctx, run, w)
+	if err := r.watchBrought(ctx, run, w); err != nil {
+		return err
+	}
+	return run.unsent(plan)
+}
+
+// unsent says again why drift could not be corrected, while the next try waits.
+func (r *run) unsent(plan apply.Plan) error {
+	if plan.Failing {
+		return r.memory.unsent
+	}
+	return nil
 }
 
 // plan compares the desired state with what was applied. Where drift is to be
@@ -53,7 +65,7 @@ func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) 
 func (r *ApplicationReconciler) plan(run *run, w *wanted) apply.Plan {
 	ledger := run.memory.ledger
 	ignore := run.app.Spec.Sync.Drift == v1alpha1.DriftIgnore && run.reason == v1alpha1.SyncDrift && !run.requested()
-	if ignore && ledger.Len() == 0 {
+	if ignore && ledger.Len() == 0 && run.inPlace() {
 		r.Engine.Seed(w.items, ledger)
 	}
 	if run.reason == v1alpha1.SyncDrift && run.requested() {
@@ -70,13 +82,25 @@ func (r *ApplicationReconciler) plan(run *run, w *wanted) apply.Plan {
 	return plan
 }
 
+// inPlace reports whether the status, all that is known after a restart, says
+// that the desired state under this very spec was applied.
+func (r *run) inPlace() bool {
+	synced := meta.FindStatusCondition(r.base.Status.Conditions, v1alpha1.ConditionSynced)
+	return synced != nil && synced.Status == metav1.ConditionTrue && synced.ObservedGeneration == r.app.Generation
+}
+
 func (r *ApplicationReconciler) send(ctx context.Context, run *run, w *wanted, plan apply.Plan) error {
 	run.memory.drifted += int32(len(plan.Drifted))
 	run.memory.ledger.Correcting(plan.Drifted, run.now)
 	changed, err := r.Engine.Apply(ctx, append(plan.Changed, plan.Drifted...), run.memory.ledger, w.values)
 	run.changed += changed
-	run.memory.progressSince = run.now
+	if len(plan.Changed) > 0 {
+		run.memory.progressSince = run.now
+	}
 	run.memory.judgedAt, run.memory.judgePause = r.Clock.Now(), firstJudgePause
+	if err != nil {
+		run.memory.unsent = r.clean(run, failure.From(err, v1alpha1.ReasonApplyFailed))
+	}
 	return err
 }
 
@@ -203,8 +227,12 @@ func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) 
 	if err != nil {
 		return err
 	}
+	settled := r.Engine.Settle(run.memory.scopes, w.items, run.memory.ledger)
 	stale := r.Engine.Stale(run.target, run.memory.scopes, w.items)
 	if len(stale) == 0 {
+		if !settled {
+			return nil // what was just applied, and is not wanted any more, is yet to be seen
+		}
 		return r.shrinkParent(ctx, run, w.items, unserved)
 	}
 	if prune := run.app.Spec.Sync.Prune; prune != nil && !*prune {

@@ -50,7 +50,7 @@ func (r *ApplicationReconciler) partWithMembers(ctx context.Context, run *run) e
 	if err != nil {
 		return err
 	}
-	if !r.Engine.Settle(nil, run.memory.ledger) {
+	if !r.Engine.Settle(run.memory.scopes, nil, run.memory.ledger) {
 		return errLeaving
 	}
 	if orphan {
@@ -87,7 +87,8 @@ func (r *ApplicationReconciler) watchLeftovers(ctx context.Context, run *run) er
 	if err != nil {
 		return failure.From(err, v1alpha1.ReasonPruneFailed)
 	}
-	if away, err := r.Engine.Away(ctx, unserved); err != nil || away {
+	orphan := run.app.Spec.Sync.DeletionPolicy == v1alpha1.DeletionOrphan
+	if away, err := r.Engine.Away(ctx, unserved); (err != nil || away) && !orphan {
 		return failure.Failf(v1alpha1.ReasonPruneFailed, "the API server cannot say whether objects of kind %s are left", list(unserved, func(p apply.Place) string { return p.GroupKind.String() })).
 			WithHint("bring its API back, or delete the APIService if it is gone for good")
 	}

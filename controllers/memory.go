@@ -40,6 +40,8 @@ type memory struct {
 	scopes []live.Scope
 
 	drifted int32
+	// unsent is why the last objects that were sent were refused.
+	unsent error
 
 	// progressSince is when what is waited for was applied. Health was read
 	// last at judgedAt, and is again after judgePause at the latest.

@@ -25,12 +25,11 @@ func (r *ApplicationReconciler) recordParent(ctx context.Context, run *run, item
 // shrinkParent forgets places in which no member is left. Those whose kind is
 // not served now are kept: its API may come back, and with it members.
 func (r *ApplicationReconciler) shrinkParent(ctx context.Context, run *run, items []apply.Item, unserved []apply.Place) error {
-	settled := r.Engine.Settle(items, run.memory.ledger)
 	places := union(unserved, apply.Places(items))
 	if len(recorded(run.app)) == len(places) {
 		return nil
 	}
-	if !settled || len(r.Engine.Leftovers(run.target, run.memory.scopes, items)) > 0 {
+	if len(r.Engine.Leftovers(run.target, run.memory.scopes, items)) > 0 {
 		return nil
 	}
 	if err := r.writeParent(ctx, run, places); err != nil {

@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -86,7 +87,8 @@ type Wave int
 // The waves, in the order they are applied.
 const (
 	WaveDefinitions Wave = iota // Namespaces and CustomResourceDefinitions
-	WaveIdentity                // ServiceAccounts and RBAC
+	WaveIdentity                // ServiceAccounts and roles
+	WaveBindings                // what binds roles, which must be there
 	WaveConfig                  // Secrets and ConfigMaps
 	WaveRest
 )
@@ -95,7 +97,9 @@ func waveOf(gk schema.GroupKind) Wave {
 	switch {
 	case gk == kindNamespace, gk == kindCRD:
 		return WaveDefinitions
-	case gk.Group == "rbac.authorization.k8s.io", gk.Group == "" && gk.Kind == "ServiceAccount":
+	case gk.Group == groupRBAC && strings.HasSuffix(gk.Kind, "Binding"):
+		return WaveBindings
+	case gk.Group == groupRBAC, gk.Group == "" && gk.Kind == "ServiceAccount":
 		return WaveIdentity
 	case gk == kindSecret, gk.Group == "" && gk.Kind == "ConfigMap":
 		return WaveConfig
@@ -103,7 +107,10 @@ func waveOf(gk schema.GroupKind) Wave {
 	return WaveRest
 }
 
+const groupRBAC = "rbac.authorization.k8s.io"
+
 var (
+	kindPod       = schema.GroupKind{Kind: "Pod"}
 	kindNamespace = schema.GroupKind{Kind: "Namespace"}
 	kindSecret    = schema.GroupKind{Kind: "Secret"}
 	kindCRD       = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}

@@ -104,7 +104,7 @@ func (e *Engine) Preflight(ctx context.Context, items []Item, ledger *Ledger, va
 			return err
 		}
 		proven := seen[item.Scope] || ledger.isProven(item.Scope)
-		if item.Brought || item.Housed || proven && (!later || !item.HasTokens) {
+		if item.Defined || item.Housed || leans(item) || proven && (!later || !item.HasTokens) {
 			continue
 		}
 		seen[item.Scope] = true
@@ -117,6 +117,12 @@ func (e *Engine) Preflight(ctx context.Context, items []Item, ledger *Ledger, va
 		}
 		return err
 	})
+}
+
+// leans says whether the API server takes an item only where another one is,
+// which the same revision may bring.
+func leans(i Item) bool {
+	return i.Wave == WaveBindings || i.ID.GroupKind == kindPod
 }
 
 // Apply sends items, wave after wave, and records the answers. A wave with an

@@ -328,11 +328,11 @@ func TestTheLedgerForgetsWhatIsNoLongerWanted(t *testing.T) {
 	if sick := w.ledger.Unhealthy(); len(sick) != 2 || sick[0].ID.Name != "a" {
 		t.Errorf("Unhealthy() = %v, want a and b in order", sick)
 	}
-	if w.Settle(items[:1], w.ledger) || w.ledger.Len() != 2 {
+	if w.Settle(Scopes(items), items[:1], w.ledger) || w.ledger.Len() != 2 {
 		t.Error("Settle(b) forgot a, though its watch does not show it yet")
 	}
 	w.seen[items[0].Scope] = map[live.Key]live.Object{}
-	if !w.Settle(items[:1], w.ledger) {
+	if !w.Settle(Scopes(items), items[:1], w.ledger) {
 		t.Error("Settle(b) = false, though everything is known")
 	}
 	if sick := w.ledger.Unhealthy(); len(sick) != 1 || sick[0].ID.Name != "b" || w.ledger.Len() != 1 {
@@ -395,5 +395,16 @@ func TestDriftThatComesBackAgainAndAgainIsBraked(t *testing.T) {
 	}
 	if p := w.Compare([]Item{i}, w.ledger, now.Add(firstBrake)); len(p.Drifted) != 1 {
 		t.Error("Compare() after the pause holds the correction back")
+	}
+}
+
+// An object of a scope that nobody watches any more, after the ServiceAccount
+// was changed for example, will never be shown.
+func TestWhatIsNotWatchedIsNotWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	i := w.build(configMap("a"))[0]
+	w.ledger.put(i.ID, record{scope: i.Scope, digest: i.digest, version: 5, owned: 1})
+	if !w.Settle(nil, nil, w.ledger) || w.ledger.Len() != 0 {
+		t.Error("Settle() waits for a watch that is not open")
 	}
 }

@@ -33,6 +33,8 @@ type record struct {
 	// at corrected.
 	corrections int
 	corrected   time.Time
+	// failing: the last correction was not answered well.
+	failing bool
 }
 
 const (
@@ -91,7 +93,7 @@ func (l *Ledger) Correcting(drifted []Item, now time.Time) {
 	defer l.mu.Unlock()
 	for _, i := range drifted {
 		r := l.records[i.ID]
-		r.corrections, r.corrected = r.corrections+1, now
+		r.corrections, r.corrected, r.failing = r.corrections+1, now, true // until it is applied
 		l.records[i.ID] = r
 	}
 }

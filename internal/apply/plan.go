@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -23,6 +24,8 @@ type Plan struct {
 	// the first is to be put back again after Again.
 	Contested []ID
 	Again     time.Duration
+	// Failing: the last try to put one of them back was refused.
+	Failing bool
 }
 
 // Empty reports whether there is nothing to send.
@@ -42,6 +45,7 @@ func (e *Engine) Compare(items []Item, ledger *Ledger, now time.Time) Plan {
 				p.Drifted = append(p.Drifted, item)
 			} else {
 				p.Contested = append(p.Contested, item.ID)
+				p.Failing = p.Failing || r.failing
 				if p.Again == 0 || rest < p.Again {
 					p.Again = rest
 				}
@@ -68,11 +72,18 @@ func (e *Engine) Seed(items []Item, ledger *Ledger) {
 }
 
 // Settle forgets the objects that items no longer hold. It reports false while
-// one of them was applied so recently that its watch does not show it yet.
-func (e *Engine) Settle(items []Item, ledger *Ledger) bool {
+// one of them was applied so recently that its watch, one of scopes, does not
+// show it yet. Where nothing is watched any more there is nothing to wait for.
+func (e *Engine) Settle(scopes []live.Scope, items []Item, ledger *Ledger) bool {
 	settled := true
 	ledger.keep(items, func(r record, id ID) live.Presence {
-		_, presence := e.watches.Find(r.scope, live.Key{Namespace: id.Namespace, Name: id.Name}, r.version)
+		at := slices.IndexFunc(scopes, func(s live.Scope) bool {
+			return s.Namespace == r.scope.Namespace && s.Resource.GroupResource() == r.scope.Resource.GroupResource()
+		})
+		if at < 0 {
+			return live.Absent
+		}
+		_, presence := e.watches.Find(scopes[at], live.Key{Namespace: id.Namespace, Name: id.Name}, r.version)
 		settled = settled && presence != live.Unknown
 		return presence
 	})
@@ -166,7 +177,9 @@ func (m Member) wave() Wave {
 	switch gr := m.Scope.Resource.GroupResource(); {
 	case gr.String() == "namespaces", gr.String() == "customresourcedefinitions.apiextensions.k8s.io":
 		return WaveDefinitions
-	case gr.Group == "rbac.authorization.k8s.io", gr.String() == "serviceaccounts":
+	case gr.Group == groupRBAC && strings.HasSuffix(gr.Resource, "bindings"):
+		return WaveBindings
+	case gr.Group == groupRBAC, gr.String() == "serviceaccounts":
 		return WaveIdentity
 	case gr.String() == "secrets", gr.String() == "configmaps":
 		return WaveConfig

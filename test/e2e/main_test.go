@@ -52,6 +52,19 @@ func eventually(t *testing.T, what string, check func(context.Context) error) {
 	}
 }
 
+// throughout looks again and again for a while, and fails the test with the
+// first thing that check finds wrong.
+func throughout(t *testing.T, d time.Duration, check func() error) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(d); time.Now().Before(end); <-tick.C {
+		if err := check(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // story is one Application in a namespace of its own.
 type story struct {
 	t    *testing.T

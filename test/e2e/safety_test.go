@@ -172,12 +172,12 @@ func TestIgnoredDriftIsLeftUntilThereIsANewRevision(t *testing.T) {
 	if _, err := sandbox.Kubectl(t.Context(), "", "annotate", "application", "app", "-n", s.ns, "example.com/look=1"); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(2 * time.Second)
-	for time.Now().Before(deadline) {
+	throughout(t, 2*time.Second, func() error {
 		if a, err := get(t.Context(), s, "a", &corev1.ConfigMap{}); err != nil || a.Data["key"] != "by hand" {
-			t.Fatalf("ConfigMap a: %v, data %v, want the change left", err, a.Data)
+			return errors.Join(err, fmt.Errorf("ConfigMap a holds %v, want the change left", a.Data))
 		}
-	}
+		return nil
+	})
 	s.write(map[string]string{"b.yaml": configMap("b", "2")})
 	s.waitReady(s.push("second"))
 	if a, err := get(t.Context(), s, "a", &corev1.ConfigMap{}); err != nil || a.Data["key"] != "1" {
