@@ -112,7 +112,7 @@ func (o Operator) reconciler(ctx context.Context, cfg *rest.Config, mgr ctrl.Man
 	}
 	repositories, err := source.New(source.Options{
 		Dir: o.Scratch, Clock: o.Clock, Limits: source.DefaultLimits(),
-		Transport: seam.Transport(seam.Git, o.Gate, source.NewTransport()),
+		Gate: o.Gate,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("set up the scratch directory: %w", err)

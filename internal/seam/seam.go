@@ -1,5 +1,6 @@
 // Package seam is where every effect of the operator on the outside passes
-// through, one way per kind: API calls and Git through Transport, randomness
+// through, one way per kind: API calls through Transport, questions to a Git
+// server where internal/source asks them, over HTTP and SSH alike, randomness
 // through Reader; the clock is an interface wherever it is used. A Gate can
 // count the effects, stop or fail the k-th, or lose its answer, which is how
 // crash safety is tested. In production there is no gate and nothing in

@@ -178,6 +178,14 @@ func (r *repository) ask(ctx context.Context) (session, *packp.AdvRefs, error) {
 }
 
 func (r *repository) open(ctx context.Context) (session, error) {
+	s, err := r.connect(ctx)
+	if err != nil || r.store.gate == nil {
+		return s, err
+	}
+	return gated{session: s, gate: r.store.gate, url: r.address.String()}, nil
+}
+
+func (r *repository) connect(ctx context.Context) (session, error) {
 	if r.scheme == "ssh" {
 		s, err := newSSHSession(ctx, r.store.dir, r.address, r.auth, r.store.limits.Stall)
 		if err != nil {

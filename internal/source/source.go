@@ -27,6 +27,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/seam"
 )
 
 const (
@@ -44,6 +45,8 @@ type Options struct {
 	// Transport carries Git's HTTP. Nil means NewTransport(). With a ca.crt in
 	// the credentials it must be an *http.Transport.
 	Transport http.RoundTripper
+	// Gate sees each question that is asked of a Git server; nil in production.
+	Gate seam.Gate
 	// Clock decides the age of answers. Nil means the real one.
 	Clock clock.PassiveClock
 	// Limits bound what a repository may cost. Zero fields mean the default.
@@ -64,6 +67,7 @@ type Request struct {
 type Store struct {
 	dir    string
 	rt     http.RoundTripper
+	gate   seam.Gate
 	clock  clock.PassiveClock
 	limits Limits
 	cache  *contentCache
@@ -84,7 +88,7 @@ func New(o Options) (*Store, error) {
 		}
 	}
 	s := &Store{
-		dir: o.Dir, rt: o.Transport, clock: o.Clock, limits: o.Limits.withDefaults(),
+		dir: o.Dir, rt: o.Transport, gate: o.Gate, clock: o.Clock, limits: o.Limits.withDefaults(),
 		cache: newContentCache(cacheBytes), repositories: map[fingerprint]*repository{},
 	}
 	if s.rt == nil {
