@@ -390,3 +390,29 @@ func TestFinalizeLetsGo(t *testing.T) {
 		})
 	}
 }
+
+// After a restart the status is all that is known. What it does not call
+// applied under this very spec must be applied, also where drift is ignored.
+func TestOnlyWhatTheStatusCallsAppliedIsInPlace(t *testing.T) {
+	tests := map[string]struct {
+		status     metav1.ConditionStatus
+		generation int64
+		want       bool
+	}{
+		"applied under this spec":             {metav1.ConditionTrue, 2, true},
+		"applied under an earlier spec":       {metav1.ConditionTrue, 1, false},
+		"refused under this spec":             {metav1.ConditionFalse, 2, false},
+		"never looked at, so that it is open": {"", 0, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Generation: 2}}
+			if tt.status != "" {
+				app.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionSynced, Status: tt.status, ObservedGeneration: tt.generation}}
+			}
+			if got := (&run{base: app, app: app}).inPlace(); got != tt.want {
+				t.Errorf("inPlace() = %v, want %v", got, tt.want)
+			}
+		})
+	}
+}

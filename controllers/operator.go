@@ -60,7 +60,7 @@ func (o Operator) Run(ctx context.Context) error {
 	cfg := rest.CopyConfig(o.Config)
 	cfg.QPS = -1 // API Priority and Fairness is the limiter
 	cfg.WarningHandler = rest.NoWarnings{}
-	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return seam.Transport(seam.API, o.Gate, next) })
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return seam.Transport(o.Gate, next) })
 	mgr, err := o.manager(cfg)
 	if err != nil {
 		return err

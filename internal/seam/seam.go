@@ -37,34 +37,41 @@ type Gate interface {
 	Leave(Call, error) error
 }
 
-// Transport passes requests through the gate. A nil gate gives next itself.
-func Transport(kind Kind, gate Gate, next http.RoundTripper) http.RoundTripper {
+// Do passes one effect through the gate. A nil gate lets it happen.
+func Do(gate Gate, call Call, effect func() error) error {
+	if gate == nil {
+		return effect()
+	}
+	if err := gate.Enter(call); err != nil {
+		return err
+	}
+	return gate.Leave(call, effect())
+}
+
+// Transport passes API calls through the gate. A nil gate gives next itself.
+func Transport(gate Gate, next http.RoundTripper) http.RoundTripper {
 	if gate == nil {
 		return next
 	}
-	return transport{kind, gate, next}
+	return transport{gate, next}
 }
 
 type transport struct {
-	kind Kind
 	gate Gate
 	next http.RoundTripper
 }
 
 // RoundTrip implements http.RoundTripper.
-func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	call := Call{Kind: t.kind, Name: r.Method + " " + r.URL.Path}
-	if err := t.gate.Enter(call); err != nil {
-		return nil, err
+func (t transport) RoundTrip(r *http.Request) (response *http.Response, err error) {
+	err = Do(t.gate, Call{Kind: API, Name: r.Method + " " + r.URL.Path}, func() error {
+		response, err = t.next.RoundTrip(r)
+		return err
+	})
+	if err != nil && response != nil {
+		_ = response.Body.Close()
+		response = nil
 	}
-	response, err := t.next.RoundTrip(r)
-	if err := t.gate.Leave(call, err); err != nil {
-		if response != nil {
-			_ = response.Body.Close()
-		}
-		return nil, err
-	}
-	return response, nil
+	return response, err
 }
 
 // Reader passes reads of randomness through the gate. A nil gate gives next
@@ -82,11 +89,10 @@ type reader struct {
 }
 
 // Read implements io.Reader.
-func (r reader) Read(p []byte) (int, error) {
-	call := Call{Kind: Random, Name: "read"}
-	if err := r.gate.Enter(call); err != nil {
-		return 0, err
-	}
-	n, err := r.next.Read(p)
-	return n, r.gate.Leave(call, err)
+func (r reader) Read(p []byte) (n int, err error) {
+	err = Do(r.gate, Call{Kind: Random, Name: "read"}, func() error {
+		n, err = r.next.Read(p)
+		return err
+	})
+	return n, err
 }

@@ -50,7 +50,7 @@ func TestTransport(t *testing.T) {
 			reached := false
 			server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }))
 			defer server.Close()
-			client := http.Client{Transport: seam.Transport(seam.API, tt.gate, http.DefaultTransport)}
+			client := http.Client{Transport: seam.Transport(tt.gate, http.DefaultTransport)}
 			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/a?token=hidden", nil)
 			if err != nil {
 				t.Fatal(err)
@@ -85,7 +85,7 @@ func TestALostAnswerIsClosed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := seam.Transport(seam.Git, &gate{after: errGate}, next).RoundTrip(request)
+	response, err := seam.Transport(&gate{after: errGate}, next).RoundTrip(request)
 	if response != nil || !errors.Is(err, errGate) || !b.closed {
 		t.Errorf("RoundTrip = %v, %v with body closed = %v, want no response and a closed body", response, err, b.closed)
 	}
@@ -112,7 +112,7 @@ func TestReader(t *testing.T) {
 }
 
 func TestWithoutAGateNothingIsInBetween(t *testing.T) {
-	if got := seam.Transport(seam.API, nil, http.DefaultTransport); got != http.DefaultTransport {
+	if got := seam.Transport(nil, http.DefaultTransport); got != http.DefaultTransport {
 		t.Errorf("Transport(nil gate) = %v, want next itself", got)
 	}
 	next := &bytes.Buffer{}

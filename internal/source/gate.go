@@ -25,17 +25,14 @@ func (g gated) upload(ctx context.Context, r *packp.UploadPackRequest) (io.ReadC
 	return g.pass("upload", func() (io.ReadCloser, error) { return g.session.upload(ctx, r) })
 }
 
-func (g gated) pass(what string, ask func() (io.ReadCloser, error)) (io.ReadCloser, error) {
-	call := seam.Call{Kind: seam.Git, Name: what + " " + g.url}
-	if err := g.gate.Enter(call); err != nil {
-		return nil, err
+func (g gated) pass(what string, ask func() (io.ReadCloser, error)) (body io.ReadCloser, err error) {
+	err = seam.Do(g.gate, seam.Call{Kind: seam.Git, Name: what + " " + g.url}, func() error {
+		body, err = ask()
+		return err
+	})
+	if err != nil && body != nil {
+		_ = body.Close()
+		body = nil
 	}
-	body, err := ask()
-	if err := g.gate.Leave(call, err); err != nil {
-		if body != nil {
-			_ = body.Close()
-		}
-		return nil, err
-	}
-	return body, nil
+	return body, err
 }
