@@ -64,7 +64,7 @@ type transport struct {
 // RoundTrip implements http.RoundTripper.
 func (t transport) RoundTrip(r *http.Request) (response *http.Response, err error) {
 	err = Do(t.gate, Call{Kind: API, Name: r.Method + " " + r.URL.Path}, func() error {
-		response, err = t.next.RoundTrip(r)
+		response, err = t.next.RoundTrip(r) //nolint:bodyclose // the caller closes what it is given; the rest is closed below
 		return err
 	})
 	if err != nil && response != nil {
