@@ -112,6 +112,16 @@ type GitSource struct {
 	// +optional
 	SecretRef *LocalReference `json:"secretRef,omitempty"`
 
+	// verify accepts only commits or tags that a signer on a list has signed.
+	// +optional
+	Verify *GitVerify `json:"verify,omitempty"`
+
+	// forcePush says what happens when a branch no longer holds the commit that
+	// was applied from it last. Default: Allow.
+	// +optional
+	// +kubebuilder:default=Allow
+	ForcePush ForcePushPolicy `json:"forcePush,omitempty"`
+
 	// interval between two looks at the repository. Default: 1m.
 	// +optional
 	// +kubebuilder:default="1m"
@@ -121,6 +131,49 @@ type GitSource struct {
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
 	Interval metav1.Duration `json:"interval,omitzero"`
 }
+
+// VerifyMode says which signature is checked.
+//
+// +kubebuilder:validation:Enum=HEAD;Tag;TagAndHEAD
+type VerifyMode string
+
+const (
+	// VerifyHEAD checks the signature of the commit.
+	VerifyHEAD VerifyMode = "HEAD"
+	// VerifyTag checks the signature of the annotated tag that ref names.
+	VerifyTag VerifyMode = "Tag"
+	// VerifyTagAndHEAD checks both.
+	VerifyTagAndHEAD VerifyMode = "TagAndHEAD"
+)
+
+// GitVerify says whose signature a revision must carry.
+type GitVerify struct {
+	// mode says which signature is checked: HEAD (the commit's), Tag or
+	// TagAndHEAD. Default: HEAD.
+	// +optional
+	// +kubebuilder:default=HEAD
+	Mode VerifyMode `json:"mode,omitempty"`
+
+	// secretRef names a Secret beside the Application that lists the allowed
+	// signers: armored OpenPGP public keys in entries whose name ends in .asc
+	// (as Flux has it), and SSH keys in entries whose name ends in
+	// allowed_signers, in the format of ssh-keygen(1).
+	// +required
+	SecretRef LocalReference `json:"secretRef"`
+}
+
+// ForcePushPolicy says what happens when history was rewritten.
+//
+// +kubebuilder:validation:Enum=Allow;Refuse
+type ForcePushPolicy string
+
+const (
+	// ForcePushAllow follows the branch and tells of it in an event.
+	ForcePushAllow ForcePushPolicy = "Allow"
+	// ForcePushRefuse keeps the last good state until the branch holds the
+	// applied commit again, or somebody confirms the new revision.
+	ForcePushRefuse ForcePushPolicy = "Refuse"
+)
 
 // GitRef is one branch, tag, semver range or commit.
 //
@@ -259,12 +312,15 @@ type Destination struct {
 
 // DriftPolicy says what happens when a watched object is not as applied.
 //
-// +kubebuilder:validation:Enum=Correct;Ignore
+// +kubebuilder:validation:Enum=Correct;Report;Ignore
 type DriftPolicy string
 
 const (
 	// DriftCorrect puts the object back at once.
 	DriftCorrect DriftPolicy = "Correct"
+	// DriftReport leaves it, and says in status.drift which fields differ and
+	// who changed them.
+	DriftReport DriftPolicy = "Report"
 	// DriftIgnore leaves it until the next new revision, or until somebody asks
 	// for a sync.
 	DriftIgnore DriftPolicy = "Ignore"
@@ -272,12 +328,15 @@ const (
 
 // DeletionPolicy says what becomes of the objects when the Application goes.
 //
-// +kubebuilder:validation:Enum=Delete;Orphan
+// +kubebuilder:validation:Enum=Delete;Orphan;Wait
 type DeletionPolicy string
 
 const (
 	// DeletionDelete removes the objects, with the same guards as pruning.
 	DeletionDelete DeletionPolicy = "Delete"
+	// DeletionWait does as Delete and keeps the Application until the last of
+	// them is gone, whatever finalizers hold it.
+	DeletionWait DeletionPolicy = "Wait"
 	// DeletionOrphan leaves the objects as they are.
 	DeletionOrphan DeletionPolicy = "Orphan"
 )
@@ -303,8 +362,21 @@ type Sync struct {
 	// +kubebuilder:default=Correct
 	Drift DriftPolicy `json:"drift,omitempty"`
 
+	// ignoreDifferences lists fields that others own: what somebody else has
+	// set there is neither drift nor ever overwritten.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	IgnoreDifferences []IgnoreDifference `json:"ignoreDifferences,omitempty"`
+
+	// adopt takes over objects that are there already and that another tool
+	// (Argo CD, Flux, Helm, kapp or a controller) owns. Without it they are
+	// left alone and the sync stops before anything is applied. Default: false.
+	// +optional
+	Adopt bool `json:"adopt,omitempty"`
+
 	// deletionPolicy says what becomes of the objects when the Application is
-	// deleted. Default: Delete.
+	// deleted: Delete, Wait or Orphan. Default: Delete.
 	// +optional
 	// +kubebuilder:default=Delete
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
@@ -328,6 +400,46 @@ type Sync struct {
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
 	Timeout metav1.Duration `json:"timeout,omitzero"`
+}
+
+// IgnoreDifference names fields of objects that others own.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.jsonPointers) || has(self.managedFieldsManagers)",message="ignoreDifferences needs jsonPointers or managedFieldsManagers"
+type IgnoreDifference struct {
+	// group of the kind; "" is the core group.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Group string `json:"group,omitempty"`
+	// kind of the objects.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Kind string `json:"kind"`
+	// name of one object. Absent means all of the kind.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+	// namespace of the objects. Absent means any.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace,omitempty"`
+	// jsonPointers (RFC 6901) name fields, for instance /spec/replicas.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=1024
+	// +kubebuilder:validation:items:Pattern=`^(/([^/~]|~[01])+)+$`
+	JSONPointers []string `json:"jsonPointers,omitempty"`
+	// managedFieldsManagers name field managers; all fields they own are
+	// theirs.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=128
+	ManagedFieldsManagers []string `json:"managedFieldsManagers,omitempty"`
 }
 
 // ApplicationReference names another Application.
@@ -382,6 +494,26 @@ type ApplicationStatus struct {
 	// +optional
 	Resources *ResourcesStatus `json:"resources,omitempty"`
 
+	// drift lists objects that are not as applied and are left so: under drift
+	// policy Report, or because somebody changes them back each time.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=20
+	Drift []DriftStatus `json:"drift,omitempty"`
+
+	// conflicts lists objects that this Application and another one both
+	// declare. Those of another Application are not applied from here.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=20
+	Conflicts []ConflictStatus `json:"conflicts,omitempty"`
+
+	// runs holds the run-once objects of the Application and how they ended.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Runs []RunStatus `json:"runs,omitempty"`
+
 	// history holds the last syncs that changed something, newest first.
 	// +optional
 	// +listType=atomic
@@ -405,6 +537,82 @@ type SourceStatus struct {
 	// subject is the first line of the commit's message.
 	// +optional
 	Subject string `json:"subject,omitempty"`
+	// signer whose signature was verified, as the list of signers names it.
+	// +optional
+	Signer string `json:"signer,omitempty"`
+}
+
+// ObjectReference names an object of any kind.
+type ObjectReference struct {
+	// group of the kind; "" is the core group.
+	// +optional
+	Group string `json:"group,omitempty"`
+	// kind of the object.
+	// +required
+	Kind string `json:"kind"`
+	// namespace of the object; "" where it has none.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+	// name of the object.
+	// +required
+	Name string `json:"name"`
+}
+
+// DriftStatus says how an object differs from what was applied. It holds no
+// value: of a Secret it names the keys.
+type DriftStatus struct {
+	ObjectReference `json:",inline"`
+	// fields that differ, as paths. Empty where the object is gone.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	Fields []string `json:"fields,omitempty"`
+	// manager is the field manager that changed them, where one is known.
+	// +optional
+	Manager string `json:"manager,omitempty"`
+	// deleted: the object is gone, or no longer a member of the Application.
+	// +optional
+	Deleted bool `json:"deleted,omitempty"`
+	// contested: it was corrected and changed back again and again.
+	// +optional
+	Contested bool `json:"contested,omitempty"`
+}
+
+// ConflictStatus names an object that two Applications declare.
+type ConflictStatus struct {
+	ObjectReference `json:",inline"`
+	// application is the other one.
+	// +required
+	Application ApplicationReference `json:"application"`
+}
+
+// RunState says how far a run-once object has come.
+type RunState string
+
+const (
+	// RunStarted: it is about to be created, or runs.
+	RunStarted RunState = "Started"
+	// RunSucceeded: it ended well, and does not run again with this content.
+	RunSucceeded RunState = "Succeeded"
+	// RunFailed: it did not; the sync stops.
+	RunFailed RunState = "Failed"
+)
+
+// RunStatus says how an object annotated gitseal.dev/run: Once fared.
+type RunStatus struct {
+	ObjectReference `json:",inline"`
+	// digest is a keyed digest of the content that ran.
+	// +required
+	Digest string `json:"digest"`
+	// state is Started, Succeeded or Failed.
+	// +required
+	State RunState `json:"state"`
+	// revision that it ran for.
+	// +optional
+	Revision string `json:"revision,omitempty"`
+	// endedAt is when it was seen to have ended.
+	// +optional
+	EndedAt *metav1.Time `json:"endedAt,omitempty"`
 }
 
 // SecretsStatus counts what the policy opened.

@@ -10,6 +10,12 @@ const (
 	ConditionSynced       = "Synced"
 	ConditionSecretsReady = "SecretsReady"
 	ConditionHealthy      = "Healthy"
+
+	// ConditionDrifted is there, and True, only while objects that are not as
+	// applied are left so; ConditionConflicted only while another Application
+	// declares objects of this one.
+	ConditionDrifted    = "Drifted"
+	ConditionConflicted = "Conflicted"
 )
 
 // Reasons of conditions.
@@ -47,6 +53,20 @@ const (
 	ReasonPruneFailed      = "PruneFailed"
 	ReasonUnhealthy        = "Unhealthy"
 	ReasonDeleting         = "Deleting"
+
+	// ReasonVerificationFailed: the revision is not signed by an allowed signer.
+	ReasonVerificationFailed = "VerificationFailed"
+	// ReasonHistoryRewritten: the branch no longer holds the applied commit.
+	ReasonHistoryRewritten = "HistoryRewritten"
+	// ReasonObjectConflict: another Application declares the same object.
+	ReasonObjectConflict = "ObjectConflict"
+	// ReasonOwnedByOther: another tool owns an object that is there already.
+	ReasonOwnedByOther = "OwnedByOther"
+	// ReasonRunFailed: a run-once object failed.
+	ReasonRunFailed = "RunFailed"
+	// ReasonDriftReported and ReasonContested are those of Drifted.
+	ReasonDriftReported = "DriftReported"
+	ReasonContested     = "Contested"
 )
 
 // Why a sync ran, as history records it.
@@ -71,6 +91,34 @@ const (
 	// AnnotationConfirmPrune, on an Application, holds the revision for which
 	// a prune over the limit is confirmed.
 	AnnotationConfirmPrune = "gitseal.dev/confirm-prune"
+
+	// AnnotationConfirmRewrite, on an Application, holds the revision whose
+	// rewritten history is confirmed.
+	AnnotationConfirmRewrite = "gitseal.dev/confirm-rewrite"
+
+	// AnnotationDigest, on an applied object, is a keyed digest of what Git
+	// says of it, by which a restarted operator knows that it is in place.
+	AnnotationDigest = "gitseal.dev/digest"
+
+	// AnnotationApply, on an object in Git, is Once to create it where it is
+	// absent and to leave it alone from then on.
+	AnnotationApply = "gitseal.dev/apply"
+	ApplyOnce       = "Once"
+
+	// AnnotationSyncWave, on an object in Git, is a whole number; lower waves
+	// are applied and healthy before higher ones. Default: 0. Argo CD's
+	// annotation means the same.
+	AnnotationSyncWave     = "gitseal.dev/sync-wave"
+	AnnotationArgoSyncWave = "argocd.argoproj.io/sync-wave"
+
+	// AnnotationRun, on an object in Git, is Once for what runs to its end once
+	// per content: a Job. AnnotationRunPhase says when: Before everything else
+	// that is applied (the default), or After.
+	AnnotationRun      = "gitseal.dev/run"
+	RunOnce            = "Once"
+	AnnotationRunPhase = "gitseal.dev/run-phase"
+	RunPhaseBefore     = "Before"
+	RunPhaseAfter      = "After"
 
 	// AnnotationPrune, on an applied object, is Enabled to let a Namespace,
 	// CustomResourceDefinition or PersistentVolumeClaim be pruned, or Disabled
