@@ -6,7 +6,6 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,10 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	crsource "sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -113,11 +110,16 @@ func (r *ApplicationReconciler) sync(ctx context.Context, run *run) error {
 }
 
 // SetupWithManager registers the reconciler. Signals tell it for which
-// Applications a watch noticed something.
+// Applications something was noticed.
 func (r *ApplicationReconciler) SetupWithManager(mgr ctrl.Manager, signals *Signals, concurrency int) error {
+	for field, keys := range indexes {
+		if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.Application{}, field, keys); err != nil {
+			return fmt.Errorf("index Applications by %s: %w", field, err)
+		}
+	}
 	asked := predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{})
-	err := ctrl.NewControllerManagedBy(mgr).
-		For(&v1alpha1.Application{}, builder.WithPredicates(asked)).
+	err := ctrl.NewControllerManagedBy(mgr).Named("application").
+		Watches(&v1alpha1.Application{}, &noticing{signals: signals, clock: r.Clock}, builder.WithPredicates(asked)).
 		Watches(&v1alpha1.Application{}, handler.EnqueueRequestsFromMapFunc(r.dependents), builder.WithPredicates(readyChanged())).
 		WatchesRawSource(crsource.Func(signals.Start)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
@@ -126,45 +128,6 @@ func (r *ApplicationReconciler) SetupWithManager(mgr ctrl.Manager, signals *Sign
 		return fmt.Errorf("set up the Application controller: %w", err)
 	}
 	return nil
-}
-
-// readyChanged lets through what dependents wait for.
-func readyChanged() predicate.Predicate {
-	return predicate.Funcs{
-		CreateFunc:  func(event.CreateEvent) bool { return false },
-		GenericFunc: func(event.GenericEvent) bool { return false },
-		DeleteFunc:  func(event.DeleteEvent) bool { return true },
-		UpdateFunc: func(e event.UpdateEvent) bool {
-			before, ok1 := e.ObjectOld.(*v1alpha1.Application)
-			after, ok2 := e.ObjectNew.(*v1alpha1.Application)
-			return ok1 && ok2 && isReady(before) != isReady(after)
-		},
-	}
-}
-
-// dependents maps an Application to those that wait for it.
-func (r *ApplicationReconciler) dependents(ctx context.Context, o client.Object) []reconcile.Request {
-	var all v1alpha1.ApplicationList
-	if err := r.Client.List(ctx, &all); err != nil {
-		return nil
-	}
-	var waiting []reconcile.Request
-	for i := range all.Items {
-		app := &all.Items[i]
-		if slices.ContainsFunc(app.Spec.DependsOn, func(d v1alpha1.ApplicationReference) bool {
-			return dependency(app, d) == client.ObjectKeyFromObject(o)
-		}) {
-			waiting = append(waiting, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(app)})
-		}
-	}
-	return waiting
-}
-
-func dependency(app *v1alpha1.Application, d v1alpha1.ApplicationReference) types.NamespacedName {
-	if d.Namespace == "" {
-		d.Namespace = app.Namespace
-	}
-	return types.NamespacedName{Namespace: d.Namespace, Name: d.Name}
 }
 
 // forget drops everything held for an Application that is gone.

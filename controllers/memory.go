@@ -22,10 +22,12 @@ type memory struct {
 	uid    types.UID
 	ledger *apply.Ledger
 
-	// snapshot is the last one fetched, for generation, at polledAt.
+	// snapshot is the last one fetched, for generation polledSpec; the server
+	// was asked at polledAt. It last failed to answer before missedAt.
 	snapshot   *source.Snapshot
 	polledAt   time.Time
 	polledSpec int64
+	missedAt   time.Time
 
 	keys        map[live.Scope]heldKey
 	credentials heldCredentials

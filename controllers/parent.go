@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -107,12 +106,10 @@ func union(a, b []apply.Place) []apply.Place {
 // parents tells which Application an ApplySet belongs to, from the cache.
 func (r *ApplicationReconciler) parents(ctx context.Context) func(string) (string, bool) {
 	return func(applySet string) (string, bool) {
-		var found v1alpha1.ApplicationList
-		err := r.Client.List(ctx, &found, client.MatchingLabels{v1alpha1.ApplySetIDLabel: applySet})
-		if err != nil || len(found.Items) == 0 {
+		found := r.indexed(ctx, byApplySet, applySet)
+		if len(found) == 0 {
 			return "", false
 		}
-		app := &found.Items[0]
-		return types.NamespacedName{Namespace: app.Namespace, Name: app.Name}.String(), true
+		return client.ObjectKeyFromObject(&found[0]).String(), true
 	}
 }

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -11,16 +12,19 @@ import (
 	"github.com/gitseal/gitseal/internal/apply"
 )
 
-// Signals carries what the watches notice to the reconciler's queue, which
-// folds repetitions into one.
+// Signals carries what is noticed outside of a reconcile to the reconciler's
+// queue, which folds repetitions into one.
 type Signals struct {
 	mu    sync.Mutex
 	names map[string]types.NamespacedName // by ApplySet
+	polls map[types.NamespacedName]time.Time
 	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
 }
 
-// NewSignals returns a Signals that drops everything until it is started.
-func NewSignals() *Signals { return &Signals{names: map[string]types.NamespacedName{}} }
+// NewSignals returns a Signals that queues nothing until it is started.
+func NewSignals() *Signals {
+	return &Signals{names: map[string]types.NamespacedName{}, polls: map[types.NamespacedName]time.Time{}}
+}
 
 // Start begins to fill a queue; it is a controller-runtime source.
 func (s *Signals) Start(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
@@ -41,6 +45,33 @@ func (s *Signals) Notify(applySet string) {
 	}
 }
 
+// Poll queues an Application and says that what is known of its repository from
+// before a moment is not good enough. It never blocks. However many
+// Applications are told the same moment, the server is asked once.
+func (s *Signals) Poll(name types.NamespacedName, at time.Time) {
+	s.ask(name, at)
+	s.mu.Lock()
+	queue := s.queue
+	s.mu.Unlock()
+	if queue != nil {
+		queue.Add(reconcile.Request{NamespacedName: name})
+	}
+}
+
+// ask does as Poll for an Application that is being queued anyway.
+func (s *Signals) ask(name types.NamespacedName, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.polls[name] = latest(s.polls[name], at)
+}
+
+// asked returns when a look at the repository was asked for last.
+func (s *Signals) asked(name types.NamespacedName) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.polls[name]
+}
+
 func (s *Signals) learn(name types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,4 +82,5 @@ func (s *Signals) forget(name types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.names, apply.Target{Application: name}.ApplySet())
+	delete(s.polls, name)
 }

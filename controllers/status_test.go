@@ -85,7 +85,11 @@ func newDesk(t *testing.T) *desk {
 	app.Spec.Sync.RetryInterval.Duration = 15 * time.Second
 	app.Spec.Secrets.Policy = v1alpha1.PolicyNone
 	app.Spec.Destination.ServiceAccountName = "deployer"
-	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(app).WithStatusSubresource(app).Build()
+	builder := fake.NewClientBuilder().WithScheme(scheme).WithObjects(app).WithStatusSubresource(app)
+	for field, keys := range indexes {
+		builder = builder.WithIndex(&v1alpha1.Application{}, field, keys)
+	}
+	c := builder.Build()
 	d := &desk{recorder: events.NewFakeRecorder(100), watches: &noWatches{}, clock: clocktesting.NewFakeClock(epoch), app: app}
 	server := httptest.NewServer(http.NotFoundHandler()) // serves nothing
 	t.Cleanup(server.Close)

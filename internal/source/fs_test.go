@@ -349,7 +349,7 @@ func thousand(t testing.TB) *Snapshot {
 func BenchmarkReadThousandFiles(b *testing.B) {
 	first := thousand(b)
 	for b.Loop() {
-		s := newSnapshot(first.repository, first.objects, target{}, commit{tree: first.root}, first.limits)
+		s := newSnapshot(first.repository, first.objects, time.Time{}, target{}, commit{tree: first.root}, first.limits)
 		for _, p := range first.objects.packs {
 			p.cache.forget([]*pack{p})
 		}

@@ -71,14 +71,14 @@ func (r *repository) snapshot(ctx context.Context, req Request) (*Snapshot, erro
 	return s, nil
 }
 
-// known answers without the server, if the last answer is younger than MaxAge
-// or was asked for after the caller arrived.
+// known answers without the server, if the last answer was asked for no earlier
+// than the request allows, or after the caller arrived.
 func (r *repository) known(req Request, arrived uint64) (s *Snapshot, known bool, err error) {
 	r.mu.Lock()
 	ans, objs := r.answer, r.objects
 	r.mu.Unlock()
 	shared := ans.question > arrived
-	fresh := ans.question > 0 && ans.err == nil && r.store.clock.Since(ans.at) < req.MaxAge
+	fresh := ans.question > 0 && !req.NotBefore.IsZero() && !ans.at.Before(req.NotBefore)
 	switch {
 	case !shared && !fresh:
 		return nil, false, nil
@@ -93,7 +93,7 @@ func (r *repository) known(req Request, arrived uint64) (s *Snapshot, known bool
 	if err != nil {
 		return nil, false, nil
 	}
-	return r.view(objs, t, c), true, nil
+	return r.view(objs, ans, t, c), true, nil
 }
 
 // load finds a commit and its root directory.
@@ -109,39 +109,39 @@ func (r *repository) load(objs *objects, t target) (commit, error) {
 	return c, err
 }
 
-func (r *repository) view(objs *objects, t target, c commit) *Snapshot {
-	return newSnapshot(r.address, objs, t, c, r.store.limits)
+func (r *repository) view(objs *objects, ans answer, t target, c commit) *Snapshot {
+	return newSnapshot(r.address, objs, ans.at, t, c, r.store.limits)
 }
 
 // update asks the server, and fetches the commit where it is not at hand.
 func (r *repository) update(ctx context.Context, ref v1alpha1.GitRef) (*Snapshot, error) {
-	s, refs, err := r.ask(ctx)
+	s, ans, err := r.ask(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = s.Close() }()
-	t, err := resolve(r.address, ref, refs)
+	t, err := resolve(r.address, ref, ans.refs)
 	if err != nil {
 		return nil, err
 	}
 	objs := r.current()
 	if c, err := r.load(objs, t); err == nil {
-		return r.view(objs, t, c), nil
+		return r.view(objs, ans, t, c), nil
 	}
-	if snap, err := r.fetch(ctx, s, refs, objs, t); err == nil || !renewable(err) {
+	if snap, err := r.fetch(ctx, s, ans, objs, t); err == nil || !renewable(err) {
 		return snap, err
 	}
 	// The store and the server do not go together any more, for instance after
 	// a history was rewritten. Begin anew, once.
-	again, refs, err := r.ask(ctx)
+	again, ans, err := r.ask(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = again.Close() }()
-	if t, err = resolve(r.address, ref, refs); err != nil {
+	if t, err = resolve(r.address, ref, ans.refs); err != nil {
 		return nil, err
 	}
-	return r.fetch(ctx, again, refs, r.renew(), t)
+	return r.fetch(ctx, again, ans, r.renew(), t)
 }
 
 // renewable reports whether a fetch may pass without what was fetched before.
@@ -151,7 +151,7 @@ func renewable(err error) bool {
 
 // ask opens a session and lists branches and tags. Everyone who waits gets the
 // answer, and the failure too unless it is this caller's context that ended.
-func (r *repository) ask(ctx context.Context) (session, *packp.AdvRefs, error) {
+func (r *repository) ask(ctx context.Context) (session, answer, error) {
 	r.mu.Lock()
 	r.asked++
 	question := r.asked
@@ -167,14 +167,14 @@ func (r *repository) ask(ctx context.Context) (session, *packp.AdvRefs, error) {
 	ans := answer{question: question, at: at, refs: refs}
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, nil, err
+			return nil, ans, err
 		}
 		ans.err = r.failed(ctx, err)
 	}
 	r.mu.Lock()
 	r.answer = ans
 	r.mu.Unlock()
-	return s, refs, ans.err
+	return s, ans, ans.err
 }
 
 func (r *repository) open(ctx context.Context) (session, error) {
@@ -246,16 +246,16 @@ func (r *repository) renew() *objects {
 }
 
 // fetch downloads one commit: alone, if the server sends it alone.
-func (r *repository) fetch(ctx context.Context, s session, refs *packp.AdvRefs, objs *objects, t target) (*Snapshot, error) {
-	able := refs.Capabilities
+func (r *repository) fetch(ctx context.Context, s session, ans answer, objs *objects, t target) (*Snapshot, error) {
+	able := ans.refs.Capabilities
 	exact := t.name != ""
 	if !exact {
-		t.want, exact = advertised(refs, t.hash)
+		t.want, exact = advertised(ans.refs, t.hash)
 	}
 	exact = exact || able.Supports(capability.AllowReachableSHA1InWant) || able.Supports("allow-any-sha1-in-want")
 	w := want{hashes: []plumbing.Hash{t.want}, shallow: true, maxBytes: r.store.limits.FileBytes}
 	if !exact {
-		w.hashes, w.shallow = tips(refs), false
+		w.hashes, w.shallow = tips(ans.refs), false
 		objs = r.renew()
 	}
 	objs.mu.RLock()
@@ -268,7 +268,7 @@ func (r *repository) fetch(ctx context.Context, s session, refs *packp.AdvRefs, 
 	c, loadErr := r.load(objs, t)
 	switch {
 	case loadErr == nil:
-		return r.view(objs, t, c), nil
+		return r.view(objs, ans, t, c), nil
 	case t.name == "" && (err != nil || !exact) && (errors.Is(loadErr, errMissing) || errors.Is(loadErr, errLeftOut)):
 		return nil, failure.Stallf(v1alpha1.ReasonSourceInvalid, "repository %s has no commit %s that a branch or tag leads to", r.address, t.hash).
 			WithHint("push it, or correct spec.source.git.ref.commit")

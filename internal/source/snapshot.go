@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
@@ -22,6 +23,8 @@ type Snapshot struct {
 	Commit   string
 	Author   string // "Name <mail>"
 	Subject  string // first line of the message
+	// Asked is when the server was asked what its branches and tags are.
+	Asked time.Time
 
 	repository address
 	objects    *objects
@@ -37,9 +40,9 @@ type Snapshot struct {
 	bytes   int64
 }
 
-func newSnapshot(a address, objs *objects, t target, c commit, l Limits) *Snapshot {
+func newSnapshot(a address, objs *objects, asked time.Time, t target, c commit, l Limits) *Snapshot {
 	return &Snapshot{
-		Revision: t.revision(c.hash), Commit: c.hash.String(), Author: c.author, Subject: c.subject,
+		Revision: t.revision(c.hash), Commit: c.hash.String(), Author: c.author, Subject: c.subject, Asked: asked,
 		repository: a, objects: objs, root: c.tree, limits: l,
 		trees: map[plumbing.Hash]tree{}, counted: map[string]bool{},
 	}

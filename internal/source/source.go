@@ -58,9 +58,10 @@ type Request struct {
 	URL         string
 	Ref         v1alpha1.GitRef
 	Credentials *Credentials // nil: none
-	// MaxAge is the age up to which an answer of the server about its branches
-	// and tags may be used again; 0 asks now.
-	MaxAge time.Duration
+	// NotBefore is when an answer of the server about its branches and tags must
+	// have been asked for to be used again, a failure to answer too. Zero asks
+	// now.
+	NotBefore time.Time
 }
 
 // Store fetches commits and keeps them on scratch space.

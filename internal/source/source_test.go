@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -194,7 +197,7 @@ func TestOneAnswerForAll(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			if _, err := s.Fetch(t.Context(), Request{URL: url, MaxAge: time.Minute}); err != nil {
+			if _, err := s.Fetch(t.Context(), Request{URL: url, NotBefore: time.Unix(1, 0)}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -204,18 +207,47 @@ func TestOneAnswerForAll(t *testing.T) {
 		t.Errorf("asked %d times, downloaded %d, want 1 and 1", asks, packs)
 	}
 	clock.SetTime(time.Unix(61, 0))
-	mustFetch(t, s, Request{URL: url, MaxAge: time.Minute})
+	if snap := mustFetch(t, s, Request{URL: url, NotBefore: time.Unix(1, 0)}); !snap.Asked.Equal(time.Unix(1, 0)) {
+		t.Errorf("asked at %v, want the answer that is known", snap.Asked)
+	}
+	if snap := mustFetch(t, s, Request{URL: url, NotBefore: time.Unix(2, 0)}); !snap.Asked.Equal(time.Unix(61, 0)) {
+		t.Errorf("asked at %v, want an answer of now", snap.Asked)
+	}
 	if asks := b.asks.Load(); asks != 2 {
-		t.Errorf("asked %d times after MaxAge, want 2", asks)
+		t.Errorf("asked %d times when the answer was too old, want 2", asks)
 	}
 	mustFetch(t, s, Request{URL: url})
 	if asks, packs := b.asks.Load(), b.packs.Load(); asks != 3 || packs != 1 {
-		t.Errorf("asked %d times with MaxAge 0, downloaded %d, want 3 and 1", asks, packs)
+		t.Errorf("asked %d times with no NotBefore, downloaded %d, want 3 and 1", asks, packs)
 	}
 	other := &Credentials{Username: "somebody"}
-	mustFetch(t, s, Request{URL: url, MaxAge: time.Hour, Credentials: other})
+	mustFetch(t, s, Request{URL: url, NotBefore: time.Unix(1, 0), Credentials: other})
 	if packs := b.packs.Load(); packs != 2 {
 		t.Errorf("downloads with other credentials = %d, want one of their own", packs)
+	}
+}
+
+// A dead server is asked once per retry, however many Applications wait.
+func TestAFailureToAnswerIsSharedToo(t *testing.T) {
+	clock := clocktesting.NewFakePassiveClock(time.Unix(1, 0))
+	var asks atomic.Int32
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asks.Add(1)
+		http.Error(w, "no", http.StatusBadGateway)
+	}))
+	defer srv.Close()
+	s := newStore(t, func(o *Options) { o.Clock = clock })
+	for _, notBefore := range []time.Time{{}, time.Unix(1, 0), time.Unix(0, 0)} {
+		_, err := s.Fetch(t.Context(), Request{URL: srv.URL + "/r", NotBefore: notBefore})
+		checkFailure(t, err, failure.Fail, v1alpha1.ReasonSourceUnavailable, "502")
+	}
+	if n := asks.Load(); n != 1 {
+		t.Errorf("asked %d times, want once", n)
+	}
+	_, err := s.Fetch(t.Context(), Request{URL: srv.URL + "/r", NotBefore: time.Unix(1, 1)})
+	checkFailure(t, err, failure.Fail, v1alpha1.ReasonSourceUnavailable, "502")
+	if n := asks.Load(); n != 2 {
+		t.Errorf("asked %d times after a retry, want twice", n)
 	}
 }
 

@@ -1,0 +1,117 @@
+package controllers
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/failure"
+	"github.com/gitseal/gitseal/internal/source"
+)
+
+// recordingSource remembers what was asked.
+type recordingSource struct {
+	asked  []source.Request
+	answer *source.Snapshot
+	err    error
+}
+
+func (s *recordingSource) Fetch(_ context.Context, r source.Request) (*source.Snapshot, error) {
+	s.asked = append(s.asked, r)
+	return s.answer, s.err
+}
+
+func TestAPollReachesEveryApplicationOfARepository(t *testing.T) {
+	d := newDesk(t)
+	q := newQueue(t)
+	if err := d.signals.Start(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	if n := d.PollRepository(t.Context(), "git@git.example.com:App.git", epoch); n != 1 || q.Len() != 1 {
+		t.Errorf("PollRepository() = %d with %d queued, want 1 and 1", n, q.Len())
+	}
+	for _, url := range []string{"https://git.example.com/other", "nonsense", ""} {
+		if n := d.PollRepository(t.Context(), url, epoch); n != 0 {
+			t.Errorf("PollRepository(%q) = %d, want none", url, n)
+		}
+	}
+	name := client.ObjectKeyFromObject(d.app)
+	d.signals.Poll(name, epoch.Add(-time.Hour))
+	if at := d.signals.asked(name); !at.Equal(epoch) {
+		t.Errorf("asked() = %v, want the latest that was asked for", at)
+	}
+}
+
+func TestWhatAnApplicationWantsToKnowOfItsRepository(t *testing.T) {
+	d := newDesk(t)
+	git := &recordingSource{answer: &source.Snapshot{Asked: epoch.Add(-20 * time.Second)}}
+	d.Source = git
+	fetch := func() error {
+		_, err := d.fetch(t.Context(), d.begin(d.read(t)))
+		return err
+	}
+	check := func(when string, asks int, notBefore time.Time) {
+		t.Helper()
+		if err := fetch(); err != nil {
+			t.Fatal(err)
+		}
+		if len(git.asked) != asks || !git.asked[asks-1].NotBefore.Equal(notBefore) {
+			t.Errorf("%s: %d questions, the last for an answer from %v, want %d and %v", when, len(git.asked), git.asked[len(git.asked)-1].NotBefore, asks, notBefore)
+		}
+	}
+	check("the first look takes what others were told", 1, epoch.Add(-30*time.Second))
+	d.clock.SetTime(epoch.Add(39 * time.Second))
+	check("within the interval nothing is asked", 1, epoch.Add(-30*time.Second))
+	d.clock.SetTime(epoch.Add(40 * time.Second))
+	git.answer = &source.Snapshot{Asked: d.clock.Now()}
+	check("the interval counts from the answer", 2, epoch.Add(10*time.Second))
+	d.signals.Poll(client.ObjectKeyFromObject(d.app), d.clock.Now().Add(1))
+	git.answer = &source.Snapshot{Asked: d.clock.Now().Add(1)}
+	check("a webhook wants news", 3, d.clock.Now().Add(1))
+	check("and once is enough", 3, d.clock.Now().Add(1))
+	d.clock.SetTime(epoch.Add(2 * time.Minute))
+	git.err = failure.Failf(v1alpha1.ReasonSourceUnavailable, "no")
+	if err := fetch(); err == nil {
+		t.Fatal("fetch() = nil, want the failure")
+	}
+	git.err = nil
+	check("after a failure, what was asked before it is no news", 5, d.clock.Now().Add(1))
+}
+
+func TestWhatChangesInAnApplicationAsksForALook(t *testing.T) {
+	d := newDesk(t)
+	n := &noticing{signals: d.signals, clock: d.clock}
+	name := types.NamespacedName{Namespace: "ns", Name: "app"}
+	before := d.read(t)
+	tests := map[string]struct {
+		change func(*v1alpha1.Application)
+		asks   bool
+	}{
+		"a new spec": {func(a *v1alpha1.Application) { a.Generation++ }, true},
+		"a request": {func(a *v1alpha1.Application) {
+			a.Annotations = map[string]string{v1alpha1.AnnotationSyncRequestedAt: "x"}
+		}, true},
+		"a confirmation does not": {func(a *v1alpha1.Application) { a.Annotations = map[string]string{v1alpha1.AnnotationConfirmPrune: "x"} }, false},
+	}
+	for title, tt := range tests {
+		t.Run(title, func(t *testing.T) {
+			d.signals.forget(name)
+			after, q := before.DeepCopy(), newQueue(t)
+			tt.change(after)
+			n.Update(t.Context(), event.UpdateEvent{ObjectOld: before, ObjectNew: after}, q)
+			if asked := d.signals.asked(name).Equal(epoch); asked != tt.asks || q.Len() != 1 {
+				t.Errorf("asked = %v with %d queued, want %v and 1", asked, q.Len(), tt.asks)
+			}
+		})
+	}
+	d.signals.forget(name)
+	n.Create(t.Context(), event.CreateEvent{Object: before}, newQueue(t))
+	if !d.signals.asked(name).Equal(epoch) {
+		t.Error("a new Application does not ask for a look")
+	}
+}
