@@ -65,9 +65,7 @@ func (r *run) unsent(plan apply.Plan) error {
 func (r *ApplicationReconciler) plan(run *run, w *wanted) apply.Plan {
 	ledger := run.memory.ledger
 	ignore := run.app.Spec.Sync.Drift == v1alpha1.DriftIgnore && run.reason == v1alpha1.SyncDrift && !run.requested()
-	if ignore && ledger.Len() == 0 && run.inPlace() {
-		r.Engine.Seed(w.items, ledger)
-	}
+	r.Engine.Seed(w.items, ledger, ignore && ledger.Len() == 0 && run.inPlace())
 	if run.reason == v1alpha1.SyncDrift && run.requested() {
 		run.reason = v1alpha1.SyncRequested
 	}

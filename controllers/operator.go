@@ -118,16 +118,19 @@ func (o Operator) reconciler(ctx context.Context, cfg *rest.Config, mgr ctrl.Man
 		return nil, nil, fmt.Errorf("set up the scratch directory: %w", err)
 	}
 	signals := NewSignals()
+	tokenizer := secret.NewTokenizer(key)
 	clients := apply.NewClients(cfg)
 	watches := live.New(ctx, clients, o.Clock, signals.Notify)
 	return &ApplicationReconciler{
-		Client:   mgr.GetClient(),
-		Secrets:  mgr.GetAPIReader(),
-		Source:   repositories,
-		Watches:  watches,
-		Engine:   apply.NewEngine(apply.Options{Clients: clients, Mapper: mgr.GetRESTMapper(), Watches: watches, OperatorNamespace: o.Namespace}),
+		Client:  mgr.GetClient(),
+		Secrets: mgr.GetAPIReader(),
+		Source:  repositories,
+		Watches: watches,
+		Engine: apply.NewEngine(apply.Options{
+			Clients: clients, Mapper: mgr.GetRESTMapper(), Watches: watches, Digest: tokenizer.Digest, OperatorNamespace: o.Namespace,
+		}),
 		Recorder: mgr.GetEventRecorder("gitseal"),
-		Clock:    o.Clock, Tokenizer: secret.NewTokenizer(key), OperatorNamespace: o.Namespace,
+		Clock:    o.Clock, Tokenizer: tokenizer, OperatorNamespace: o.Namespace,
 		signals: signals,
 	}, signals, nil
 }

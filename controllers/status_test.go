@@ -56,6 +56,8 @@ func (w *noWatches) Find(live.Scope, live.Key, uint64) (live.Object, live.Presen
 }
 func (w *noWatches) Members(live.Scope, string) map[live.Key]live.Object { return nil }
 
+func (w *noWatches) TakeFields(live.Scope, live.Key) string { return "" }
+
 // failingSource cannot be reached.
 type failingSource struct{ err error }
 

@@ -76,7 +76,7 @@ type Item struct {
 
 	path   string // of the object on the API server
 	body   []byte // JSON, tokens for values
-	digest [sha256.Size]byte
+	digest string // of what Git says, keyed
 }
 
 func (i Item) key() live.Key { return live.Key{Namespace: i.ID.Namespace, Name: i.ID.Name} }

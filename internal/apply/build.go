@@ -3,7 +3,6 @@ package apply
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -30,7 +29,7 @@ import (
 // Build turns rendered objects into items. A kind that neither the API server
 // nor a CustomResourceDefinition among the objects knows is a Wait.
 func (e *Engine) Build(t Target, objects []render.Object) ([]Item, error) {
-	b := builder{target: t, mapper: e.mapper, applySet: t.ApplySet(), defined: definedKinds(objects), created: map[string]bool{}}
+	b := builder{target: t, mapper: e.mapper, applySet: t.ApplySet(), digest: e.digest, defined: definedKinds(objects), created: map[string]bool{}}
 	for _, o := range objects {
 		if o.GroupVersionKind().GroupKind() == kindNamespace {
 			b.created[o.GetName()] = true
@@ -57,6 +56,7 @@ type builder struct {
 	target   Target
 	mapper   meta.RESTMapper
 	applySet string
+	digest   func([]byte) string
 	defined  map[schema.GroupVersionKind]definition
 	created  map[string]bool // namespaces that the objects create
 	asked    bool            // the API server was asked anew for its kinds
@@ -115,7 +115,7 @@ func (b *builder) item(o render.Object) (Item, error) {
 	if gvk.GroupKind() == kindSecret {
 		foldStringData(own.Object)
 	}
-	body, err := json.Marshal(own.Object)
+	body, digest, err := b.encode(own)
 	if err != nil {
 		return Item{}, failure.Stallf(v1alpha1.ReasonObjectInvalid, "%s: encode %s %q: %w", o.Origin, gvk.Kind, o.GetName(), err)
 	}
@@ -131,9 +131,7 @@ func (b *builder) item(o render.Object) (Item, error) {
 		Housed:    b.created[own.GetNamespace()],
 		path:      objectPath(resource, own.GetNamespace(), own.GetName()),
 		body:      body,
-		// The body holds tokens, which are keyed, so this is no oracle for a
-		// value; and it never leaves the process.
-		digest: sha256.Sum256(body),
+		digest:    digest,
 	}, nil
 }
 
