@@ -182,6 +182,10 @@ func (r *ApplicationReconciler) finishDeletion(ctx context.Context, run *run, er
 	return r.fail(ctx, run, f), r.writeStatus(ctx, run)
 }
 
+// maxNap is how long a suspended Application rests before the clock is read
+// again. To look costs no more than that.
+const maxNap = 30 * time.Second
+
 // finishSuspended says that nothing is done, and until when.
 func (r *ApplicationReconciler) finishSuspended(ctx context.Context, run *run) (ctrl.Result, error) {
 	s := run.app.Spec.Suspend
@@ -195,7 +199,8 @@ func (r *ApplicationReconciler) finishSuspended(ctx context.Context, run *run) (
 	run.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSuspended, shorten(message))
 	var result ctrl.Result
 	if s.Until != nil {
-		result.RequeueAfter = s.Until.Sub(run.now)
+		// A clock that is set, and a machine that sleeps, move no timer.
+		result.RequeueAfter = min(s.Until.Sub(run.now), maxNap)
 	}
 	return result, r.writeStatus(ctx, run)
 }
