@@ -313,7 +313,7 @@ func TestWaitingForNamesAFew(t *testing.T) {
 		1: `waiting for Pod "0": it is not ready`,
 		5: `waiting for Pod "0": it is not ready; Pod "1": it is not ready; Pod "2": it is not ready; and 2 more`,
 	} {
-		if got := waitingFor(sick(n)); got != want {
+		if got := waitingFor("waiting for ", sick(n)); got != want {
 			t.Errorf("waitingFor(%d) = %q, want %q", n, got, want)
 		}
 	}

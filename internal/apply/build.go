@@ -49,7 +49,7 @@ func (e *Engine) Build(t Target, objects []render.Object) ([]Item, error) {
 		seen[item.ID] = item.Origin
 		items = append(items, item)
 	}
-	return items, nil
+	return items, checkWaves(items, objects)
 }
 
 type builder struct {
@@ -99,6 +99,10 @@ func (b *builder) item(o render.Object) (Item, error) {
 	if err := b.address(o, resource); err != nil {
 		return Item{}, err
 	}
+	wave, err := syncWave(o)
+	if err != nil {
+		return Item{}, err
+	}
 	own := o.DeepCopy()
 	switch {
 	case !namespaced:
@@ -123,6 +127,7 @@ func (b *builder) item(o render.Object) (Item, error) {
 		ID:        ID{GroupKind: gvk.GroupKind(), Namespace: own.GetNamespace(), Name: own.GetName()},
 		Origin:    o.Origin,
 		Scope:     live.Scope{Identity: b.target.Identity, Resource: resource, Namespace: own.GetNamespace()},
+		SyncWave:  wave,
 		Wave:      waveOf(gvk.GroupKind()),
 		HasStatus: health.HasStatus(gvk.GroupKind()),
 		HasTokens: holdsTokens(own.Object),

@@ -98,17 +98,19 @@ func (e *Engine) each(ctx context.Context, items []Item, do func(context.Context
 // dry run one item of each resource and namespace that nothing was applied to
 // before, for a missing namespace or right. After the first sync it sends as a
 // dry run whatever holds values, too: one may be immutable, or a webhook may
-// be against it. In the first, that would double the calls.
+// be against it. In the first, that would double the calls. What is in a later
+// sync wave than the first of items may need what the earlier ones bring.
 func (e *Engine) Preflight(ctx context.Context, items []Item, ledger *Ledger, values *secret.Set) error {
 	var first []Item
 	later := ledger.Len() > 0
+	next, _ := NextWave(items)
 	seen := map[live.Scope]bool{}
 	for _, item := range items {
 		if _, err := inject(item, values); err != nil {
 			return err
 		}
 		proven := seen[item.Scope] || ledger.isProven(item.Scope)
-		if item.Defined || item.Housed || leans(item) || proven && (!later || !item.HasTokens) {
+		if item.SyncWave > next[0].SyncWave || item.Defined || item.Housed || leans(item) || proven && (!later || !item.HasTokens) {
 			continue
 		}
 		seen[item.Scope] = true

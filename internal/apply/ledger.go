@@ -122,7 +122,9 @@ func (l *Ledger) Len() int {
 
 // Sick is an object that is not healthy.
 type Sick struct {
-	ID    ID
+	ID ID
+	// Wave is its sync wave, where that was asked for.
+	Wave  int32
 	State health.State
 	Note  string
 }
@@ -134,7 +136,7 @@ func (l *Ledger) Unhealthy() []Sick {
 	var sick []Sick
 	for id, r := range l.records {
 		if r.state != health.Current {
-			sick = append(sick, Sick{id, r.state, r.note})
+			sick = append(sick, Sick{ID: id, State: r.state, Note: r.note})
 		}
 	}
 	slices.SortFunc(sick, func(a, b Sick) int { return compareIDs(a.ID, b.ID) })

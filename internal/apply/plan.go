@@ -138,13 +138,14 @@ func (e *Engine) Conflicts(t Target, items []Item, alive func(applySet string) (
 
 // Stale lists the members of the ApplySet that items do not hold, that carry
 // our field manager and that no guard keeps: those that may be pruned, in the
-// order to prune them, which is that of the waves turned round.
+// order to prune them, which is that of sync waves and kinds turned round.
 func (e *Engine) Stale(t Target, scopes []live.Scope, items []Item) []Member {
 	stale := slices.DeleteFunc(e.Leftovers(t, scopes, items), func(m Member) bool {
 		return m.object.Deleting || m.object.Owned == 0 || e.guarded(m)
 	})
 	slices.SortFunc(stale, func(a, b Member) int {
-		return cmp.Or(cmp.Compare(b.wave(), a.wave()), cmp.Compare(a.String(), b.String()))
+		return cmp.Or(cmp.Compare(waveOfMember(b.object.Wave), waveOfMember(a.object.Wave)),
+			cmp.Compare(b.wave(), a.wave()), cmp.Compare(a.String(), b.String()))
 	})
 	return stale
 }

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
@@ -31,6 +32,7 @@ type Object struct {
 	Digest   string
 	ApplySet string
 	Prune    string // value of the annotation gitseal.dev/prune
+	Wave     string // value of the annotation gitseal.dev/sync-wave, or of Argo CD's
 	Deleting bool
 
 	// fields are what our field manager owns, as the API server writes it. They
@@ -61,6 +63,7 @@ func Describe(m *metav1.PartialObjectMetadata) Object {
 		Digest:          m.Annotations[v1alpha1.AnnotationDigest],
 		ApplySet:        m.Labels[v1alpha1.ApplySetPartOfLabel],
 		Prune:           m.Annotations[v1alpha1.AnnotationPrune],
+		Wave:            cmp.Or(m.Annotations[v1alpha1.AnnotationSyncWave], m.Annotations[v1alpha1.AnnotationArgoSyncWave]),
 		Deleting:        m.DeletionTimestamp != nil,
 	}
 }
