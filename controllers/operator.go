@@ -43,6 +43,8 @@ type Operator struct {
 	// MetricsAddress and HealthAddress to listen on; "0" for none.
 	MetricsAddress string
 	HealthAddress  string
+	// WebhookAddress to receive webhooks on; "" or "0" for none.
+	WebhookAddress string
 	LeaderElection bool
 	// Concurrency is how many Applications are worked on at once.
 	Concurrency int
@@ -70,6 +72,9 @@ func (o Operator) Run(ctx context.Context) error {
 		return err
 	}
 	if err := reconciler.SetupWithManager(mgr, signals, o.Concurrency); err != nil {
+		return err
+	}
+	if err := o.serveWebhooks(ctx, mgr, reconciler); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)

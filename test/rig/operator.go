@@ -26,6 +26,8 @@ type Operator struct {
 	Temp    string
 	// MetricsURL serves its metrics.
 	MetricsURL string
+	// WebhookURL receives webhooks.
+	WebhookURL string
 
 	command *exec.Cmd
 	ended   chan error
@@ -69,9 +71,13 @@ func (r *Rig) StartOperatorAs(ctx context.Context, how Launch) (*Operator, error
 	if err != nil {
 		return nil, err
 	}
+	webhooks, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
 	o := &Operator{
 		LogFile: filepath.Join(dir, "log"), Scratch: filepath.Join(dir, "scratch"), Temp: filepath.Join(dir, "tmp"),
-		MetricsURL: "http://" + metrics + "/metrics", ended: make(chan error, 1),
+		MetricsURL: "http://" + metrics + "/metrics", WebhookURL: "http://" + webhooks, ended: make(chan error, 1),
 	}
 	for _, d := range []string{o.Scratch, o.Temp} {
 		if err := os.Mkdir(d, 0o700); err != nil {
@@ -85,7 +91,7 @@ func (r *Rig) StartOperatorAs(ctx context.Context, how Launch) (*Operator, error
 	defer log.Close()
 	o.command = exec.Command(how.Program, append([]string{
 		"--kubeconfig", kubeconfig, "--scratch", o.Scratch, "--leader-elect=false", "--log-level=debug", "--log-format=text",
-		"--metrics-bind-address", metrics, "--health-probe-bind-address", health,
+		"--metrics-bind-address", metrics, "--health-probe-bind-address", health, "--webhook-bind-address", webhooks,
 	}, how.Args...)...)
 	o.command.Stdout, o.command.Stderr = log, log
 	o.command.Env = append(append(os.Environ(), "TMPDIR="+o.Temp), how.Env...)
