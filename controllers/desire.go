@@ -48,50 +48,73 @@ func (r *ApplicationReconciler) desire(ctx context.Context, run *run) (*wanted, 
 	}
 	m := run.memory
 	in := inputs{generation: run.app.Generation, commit: snapshot.Revision, keys: keys.version}
-	if m.wanted != nil && m.wanted.inputs == in {
+	if m.wanted != nil && m.wanted.basis.holds(in, snapshot) {
+		if m.refusal != nil { // this revision takes back what was refused
+			m.refusal, m.wanted.why = nil, v1alpha1.SyncRevision
+			m.wanted.inputs, m.wanted.author, m.wanted.subject = in, snapshot.Author, snapshot.Subject
+		}
 		run.values, run.reason = m.wanted.values, m.wanted.why
 		return m.wanted, nil
 	}
-	if m.refusal != nil && m.refused == in {
+	if m.refusal != nil && m.refused.holds(in, snapshot) {
 		return nil, m.refusal
 	}
 	w, err := r.render(ctx, run, snapshot, keys.ring)
+	w.inputs, w.basis.inputs = in, in
 	if err != nil {
 		// Only what the inputs themselves are to blame for stays refused.
 		if f := failure.From(err, v1alpha1.ReasonRenderFailed); f.Class == failure.Stall {
-			m.refused, m.refusal = in, r.clean(run, f)
+			m.refused, m.refusal = w.basis, r.clean(run, f)
 		}
 		return nil, err
 	}
-	w.inputs = in
-	w.why = r.why(run, w)
+	w.why, w.first = r.why(run, w), m.wanted == nil
 	run.reason = w.why
 	m.wanted, m.refusal = w, nil
 	m.drifted = 0
 	return w, nil
 }
 
+// holds reports whether what was made of these inputs is what others make. A
+// new commit in which nothing that was read is different takes the place of
+// the one before.
+func (b *basis) holds(in inputs, s *source.Snapshot) bool {
+	if b.inputs == in {
+		return true
+	}
+	before := b.inputs
+	before.commit = in.commit
+	if before != in || !s.Unchanged(b.reads) {
+		return false
+	}
+	b.inputs = in
+	return true
+}
+
 // render opens the secrets of a snapshot, renders it, checks it against the
-// policy and builds what is to be sent.
+// policy and builds what is to be sent. What it read is in the answer also when
+// it fails.
 func (r *ApplicationReconciler) render(ctx context.Context, run *run, s *source.Snapshot, keys *sops.Keyring) (*wanted, error) {
 	spec := run.app.Spec
 	run.values = r.Tokenizer.NewSet()
-	w := &wanted{snapshot: s, values: run.values}
-	files, opened := s.FS(), func() error { return nil }
+	w := &wanted{values: run.values, author: s.Author, subject: s.Subject}
+	read, opened := s.FS(), func() error { return nil }
+	defer func() { w.basis.reads = read.ReadSet() }()
+	files := fs.FS(read)
 	if spec.Secrets.Policy == v1alpha1.PolicySOPS {
 		sealed := sops.NewFS(files, keys, run.values)
-		files, opened = fs.FS(sealed), sealed.Err
+		files, opened = sealed, sealed.Err
 		defer func() { w.files, w.opened = sealed.Opened() }()
 	}
 	objects, err := render.Render(ctx, files, spec.Source.Path)
 	if openErr := opened(); openErr != nil {
-		return nil, openErr
+		return w, openErr
 	}
 	if err != nil {
-		return nil, err
+		return w, err
 	}
 	if err := policy.Check(spec.Secrets, objects, run.values); err != nil {
-		return nil, err
+		return w, err
 	}
 	w.items, err = r.Engine.Build(run.target, objects)
 	return w, err
@@ -105,7 +128,7 @@ func (r *ApplicationReconciler) why(run *run, w *wanted) string {
 		before.commit = status.Source.Revision
 	}
 	if run.memory.wanted != nil {
-		before = run.memory.wanted.inputs
+		before = run.memory.wanted.basis.inputs
 	} else {
 		before.keys = w.inputs.keys // not known after a restart
 	}

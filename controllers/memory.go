@@ -34,10 +34,8 @@ type memory struct {
 
 	// wanted is the last good desired state. refusal says why the newest
 	// inputs did not make one.
-	wanted *wanted
-	// placed is the last one of which everything was applied.
-	placed  *wanted
-	refused inputs
+	wanted  *wanted
+	refused basis
 	refusal error
 
 	// scopes are the member watches that are open.
@@ -79,20 +77,29 @@ type inputs struct {
 	keys       string
 }
 
-// wanted is a desired state: what one revision says under one spec.
+// basis is what something was made of: of the commit only what was read. Its
+// inputs are the last that made the same.
+type basis struct {
+	inputs inputs
+	reads  *source.ReadSet
+}
+
+// wanted is a desired state: what one revision says under one spec. It keeps
+// no Snapshot, which would keep a whole generation of packs.
 type wanted struct {
-	inputs   inputs
-	snapshot *source.Snapshot
-	items    []apply.Item
-	values   *secret.Set
-	files    int
-	opened   int
+	inputs          inputs // it was made of
+	basis           basis
+	author, subject string
+	items           []apply.Item
+	values          *secret.Set
+	files           int
+	opened          int
 	// why it is what it is, as history records it, until it is in place.
 	why string
+	// first: it was made without an earlier one in memory.
+	first bool
 	// announced: it was told that it is being applied.
 	announced bool
-	// changed counts the objects that gated runs changed.
-	changed int
 }
 
 // memories holds one memory per Application. The zero value is ready.

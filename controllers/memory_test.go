@@ -27,7 +27,7 @@ func TestARefusedRevisionIsNotRenderedAgain(t *testing.T) {
 	m := run.memory
 	// A snapshot without files: to render it would panic.
 	m.snapshot, m.polledAt, m.polledSpec = &source.Snapshot{Revision: "main@sha1:bad"}, epoch, 3
-	m.refused, m.refusal = inputs{generation: 3, commit: "main@sha1:bad"}, failure.Stallf(v1alpha1.ReasonRenderFailed, "bad")
+	m.refused, m.refusal = basis{inputs: inputs{generation: 3, commit: "main@sha1:bad"}}, failure.Stallf(v1alpha1.ReasonRenderFailed, "bad")
 	if w, err := d.desire(t.Context(), run); w != nil || !errors.Is(err, m.refusal) {
 		t.Errorf("desire() = %v, %v, want the refusal that is held", w, err)
 	}
@@ -73,7 +73,7 @@ func TestWhySaysWhatChanged(t *testing.T) {
 			run := d.begin(d.read(t))
 			run.app.Status.ObservedGeneration, run.app.Status.Source = 3, tt.status
 			if tt.held != nil {
-				run.memory.wanted = &wanted{inputs: *tt.held}
+				run.memory.wanted = &wanted{inputs: *tt.held, basis: basis{inputs: *tt.held}}
 			}
 			if got := d.why(run, &wanted{inputs: tt.now}); got != tt.want {
 				t.Errorf("why() = %s, want %s", got, tt.want)
@@ -88,7 +88,7 @@ func TestARetriedRevisionKeepsItsReason(t *testing.T) {
 	m := run.memory
 	m.wanted = d.applied("main@sha1:abc")
 	m.wanted.why = v1alpha1.SyncRevision
-	m.snapshot, m.polledAt, m.polledSpec = m.wanted.snapshot, epoch, 3
+	m.snapshot, m.polledAt, m.polledSpec = &source.Snapshot{Revision: m.wanted.inputs.commit}, epoch, 3
 	retry := d.begin(d.read(t)) // the first run did not get to its end
 	if _, err := d.desire(t.Context(), retry); err != nil {
 		t.Fatal(err)
@@ -177,7 +177,7 @@ func TestReconcileOfAnUnreachableRepository(t *testing.T) {
 }
 
 func TestSuspended(t *testing.T) {
-	past, soon, future := metav1.NewTime(epoch.Add(-time.Hour)), metav1.NewTime(epoch.Add(time.Second)), metav1.NewTime(epoch.Add(time.Hour))
+	past, future := metav1.NewTime(epoch.Add(-time.Hour)), metav1.NewTime(epoch.Add(time.Hour))
 	for name, tt := range map[string]struct {
 		suspend   *v1alpha1.Suspend
 		suspended bool
@@ -185,8 +185,7 @@ func TestSuspended(t *testing.T) {
 	}{
 		"not suspended":  {nil, false, 0},
 		"until removed":  {&v1alpha1.Suspend{Reason: "freeze"}, true, 0},
-		"until later":    {&v1alpha1.Suspend{Until: &future}, true, maxNap},
-		"until soon":     {&v1alpha1.Suspend{Until: &soon}, true, time.Second},
+		"until later":    {&v1alpha1.Suspend{Until: &future}, true, time.Hour},
 		"until long ago": {&v1alpha1.Suspend{Until: &past}, false, 0},
 	} {
 		t.Run(name, func(t *testing.T) {

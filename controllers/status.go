@@ -105,7 +105,7 @@ func (r *run) stillProgressing(err error) bool {
 	synced := meta.FindStatusCondition(r.app.Status.Conditions, v1alpha1.ConditionSynced)
 	ready := meta.FindStatusCondition(r.app.Status.Conditions, v1alpha1.ConditionReady)
 	return r.now.Sub(r.memory.statusAt) < progressPause &&
-		synced != nil && synced.Message == r.syncedMessage() &&
+		synced != nil && synced.Status == metav1.ConditionTrue && synced.Message == "applied "+r.revision() &&
 		ready != nil && ready.Reason == v1alpha1.ReasonProgressing && ready.ObservedGeneration == r.app.Generation
 }
 
@@ -113,16 +113,10 @@ const conflictRetry = 100 * time.Millisecond
 
 func (r *ApplicationReconciler) succeed(run *run) ctrl.Result {
 	observe(run, "")
+	run.record()
 	run.app.Status.ObservedGeneration = run.app.Generation
 	run.remove(v1alpha1.ConditionStalled)
-	if run.gated {
-		run.memory.wanted.changed += run.changed
-		run.changed = 0
-		run.set(v1alpha1.ConditionSynced, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, run.syncedMessage())
-	} else {
-		run.record()
-		run.set(v1alpha1.ConditionSynced, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, run.syncedMessage())
-	}
+	run.set(v1alpha1.ConditionSynced, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "applied "+run.revision())
 	run.setSecrets(nil)
 	if run.progress == "" {
 		run.remove(v1alpha1.ConditionReconciling)
@@ -152,11 +146,9 @@ func (r *ApplicationReconciler) fail(ctx context.Context, run *run, f *failure.E
 	run.toggle(v.stalled, v1alpha1.ConditionStalled, f.Reason, message)
 	run.setSecrets(f)
 	if f.Reason == v1alpha1.ReasonUnhealthy {
-		run.set(v1alpha1.ConditionHealthy, metav1.ConditionFalse, f.Reason, message)
-	}
-	if f.Reason == v1alpha1.ReasonUnhealthy && !run.gated {
 		run.record()
-		run.set(v1alpha1.ConditionSynced, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, run.syncedMessage())
+		run.set(v1alpha1.ConditionHealthy, metav1.ConditionFalse, f.Reason, message)
+		run.set(v1alpha1.ConditionSynced, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "applied "+run.revision())
 	} else {
 		run.set(v1alpha1.ConditionSynced, metav1.ConditionFalse, f.Reason, message)
 	}
@@ -190,10 +182,6 @@ func (r *ApplicationReconciler) finishDeletion(ctx context.Context, run *run, er
 	return r.fail(ctx, run, f), r.writeStatus(ctx, run)
 }
 
-// maxNap is how long a suspended Application rests before the clock is read
-// again. To look costs no more than that.
-const maxNap = 30 * time.Second
-
 // finishSuspended says that nothing is done, and until when.
 func (r *ApplicationReconciler) finishSuspended(ctx context.Context, run *run) (ctrl.Result, error) {
 	s := run.app.Spec.Suspend
@@ -207,8 +195,7 @@ func (r *ApplicationReconciler) finishSuspended(ctx context.Context, run *run) (
 	run.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSuspended, shorten(message))
 	var result ctrl.Result
 	if s.Until != nil {
-		// A clock that is set, and a machine that sleeps, move no timer.
-		result.RequeueAfter = min(s.Until.Sub(run.now), maxNap)
+		result.RequeueAfter = s.Until.Sub(run.now)
 	}
 	return result, r.writeStatus(ctx, run)
 }
@@ -253,13 +240,6 @@ func (r *run) nextPoll() time.Duration {
 	return interval // a poll that is due was just made, or could not be
 }
 
-func (r *run) syncedMessage() string {
-	if r.gated {
-		return "applying " + r.revision()
-	}
-	return "applied " + r.revision()
-}
-
 func (r *run) revision() string {
 	if r.memory.wanted == nil {
 		return "no revision"
@@ -290,12 +270,17 @@ func (r *run) record() {
 		return
 	}
 	w.why = v1alpha1.SyncDrift // whatever it changes from now on
-	r.changed, w.changed = r.changed+w.changed, 0
+	changed := int32(r.changed + r.pruned)
+	if w.first && changed == 0 && s.Source != nil && r.inPlace() {
+		// Nothing of what an earlier operator applied is different, so that the
+		// revision it named is still the last one that touched anything.
+		w.inputs.commit, w.author, w.subject = s.Source.Revision, s.Source.Author, s.Source.Subject
+	}
+	w.first = false
 	moved := s.Source == nil || s.Source.Revision != w.inputs.commit
 	// Whoever wrote the commit may have put into its message what the files hide.
-	author, subject := r.redact(w.snapshot.Author), r.redact(w.snapshot.Subject)
+	author, subject := r.redact(w.author), r.redact(w.subject)
 	s.Source = &v1alpha1.SourceStatus{Revision: w.inputs.commit, Author: author, Subject: subject}
-	changed := int32(r.changed + r.pruned)
 	if changed == 0 && !moved {
 		return
 	}
@@ -347,12 +332,12 @@ func (r *run) setSecrets(f *failure.Error) {
 	}
 }
 
-func waitingFor(text string, sick []apply.Sick) string {
+func waitingFor(sick []apply.Sick) string {
 	names := make([]string, 0, maxWaiting)
 	for _, s := range sick[:min(len(sick), maxWaiting)] {
 		names = append(names, s.ID.String()+": "+s.Note)
 	}
-	text += strings.Join(names, "; ")
+	text := "waiting for " + strings.Join(names, "; ")
 	if more := len(sick) - maxWaiting; more > 0 {
 		text += fmt.Sprintf("; and %d more", more)
 	}

@@ -56,8 +56,6 @@ func (w *noWatches) Find(live.Scope, live.Key, uint64) (live.Object, live.Presen
 }
 func (w *noWatches) Members(live.Scope, string) map[live.Key]live.Object { return nil }
 
-func (w *noWatches) TakeFields(live.Scope, live.Key) string { return "" }
-
 // failingSource cannot be reached.
 type failingSource struct{ err error }
 
@@ -117,7 +115,8 @@ func (d *desk) read(t *testing.T) *v1alpha1.Application {
 }
 
 func (d *desk) applied(commit string) *wanted {
-	return &wanted{inputs: inputs{commit: commit, generation: 3}, snapshot: &source.Snapshot{Revision: commit, Author: "A <a@b>"}}
+	in := inputs{commit: commit, generation: 3}
+	return &wanted{inputs: in, basis: basis{inputs: in}, author: "A <a@b>"}
 }
 
 func kstatusOf(t *testing.T, app *v1alpha1.Application) status.Status {
@@ -313,7 +312,7 @@ func TestWaitingForNamesAFew(t *testing.T) {
 		1: `waiting for Pod "0": it is not ready`,
 		5: `waiting for Pod "0": it is not ready; Pod "1": it is not ready; Pod "2": it is not ready; and 2 more`,
 	} {
-		if got := waitingFor("waiting for ", sick(n)); got != want {
+		if got := waitingFor(sick(n)); got != want {
 			t.Errorf("waitingFor(%d) = %q, want %q", n, got, want)
 		}
 	}

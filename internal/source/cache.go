@@ -1,22 +1,54 @@
 package source
 
-import "sync"
+import (
+	"sync"
 
-// contentCache keeps unpacked delta bases, in two generations: when the young
-// one is full it becomes the old one, and what was old goes. Content in it is
-// shared and must not be changed.
-type contentCache struct {
+	"github.com/go-git/go-git/v5/plumbing"
+)
+
+// cache keeps what was worked out of objects, in two generations: when the
+// young one is full it becomes the old one, and what was old goes. What is in
+// it is shared and must not be changed.
+type cache[K comparable, V any] struct {
 	mu         sync.Mutex
-	limit      int
+	limit      int // in bytes, of one generation
 	size       int
-	young, old map[located][]byte
+	weigh      func(V) int
+	young, old map[K]V
 }
+
+func newCache[K comparable, V any](limit int, weigh func(V) int) *cache[K, V] {
+	return &cache[K, V]{limit: limit / 2, weigh: weigh, young: map[K]V{}}
+}
+
+// contentCache keeps unpacked delta bases.
+type contentCache = cache[located, []byte]
 
 func newContentCache(limit int) *contentCache {
-	return &contentCache{limit: limit / 2, young: map[located][]byte{}}
+	return newCache[located](limit, func(content []byte) int { return len(content) + 64 })
 }
 
-func (c *contentCache) get(k located) ([]byte, bool) {
+// treeID is a directory of one object database. What another database holds
+// under the same hash is not looked at: it may not be for the same eyes.
+type treeID struct {
+	database uint64
+	hash     plumbing.Hash
+}
+
+// treeCache keeps directories that were read.
+type treeCache = cache[treeID, tree]
+
+func newTreeCache(limit int) *treeCache {
+	return newCache[treeID](limit, func(t tree) int {
+		size := 64
+		for _, e := range t {
+			size += 48 + len(e.name)
+		}
+		return size
+	})
+}
+
+func (c *cache[K, V]) get(k K) (V, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if v, ok := c.young[k]; ok {
@@ -24,40 +56,39 @@ func (c *contentCache) get(k located) ([]byte, bool) {
 	}
 	v, ok := c.old[k]
 	if ok {
-		c.add(k, v)
+		c.add(k, v, c.weigh(v))
 	}
 	return v, ok
 }
 
-func (c *contentCache) put(k located, v []byte) {
-	if len(v) > c.limit/4 {
+func (c *cache[K, V]) put(k K, v V) {
+	weight := c.weigh(v)
+	if weight > c.limit/4 {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.add(k, v)
+	c.add(k, v, weight)
 }
 
-func (c *contentCache) add(k located, v []byte) {
+func (c *cache[K, V]) add(k K, v V, weight int) {
 	if _, ok := c.young[k]; ok {
 		return
 	}
-	if c.size += len(v) + 64; c.size > c.limit {
-		c.old, c.young, c.size = c.young, map[located][]byte{}, len(v)+64
+	if c.size += weight; c.size > c.limit {
+		c.old, c.young, c.size = c.young, map[K]V{}, weight
 	}
 	c.young[k] = v
 }
 
-// forget drops what belongs to packs that are no longer in use.
-func (c *contentCache) forget(packs []*pack) {
+// forget drops what is no longer in use.
+func (c *cache[K, V]) forget(unused func(K) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, p := range packs {
-		for _, generation := range []map[located][]byte{c.young, c.old} {
-			for k := range generation {
-				if k.pack == p {
-					delete(generation, k)
-				}
+	for _, generation := range []map[K]V{c.young, c.old} {
+		for k := range generation {
+			if unused(k) {
+				delete(generation, k)
 			}
 		}
 	}

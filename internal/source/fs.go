@@ -15,29 +15,45 @@ import (
 // lfsPrefix begins the pointer that Git LFS commits in place of a file.
 var lfsPrefix = []byte("version https://git-lfs.github.com/spec/")
 
-// treeFS is a Snapshot's files.
-type treeFS struct{ s *Snapshot }
+// FS is a Snapshot's files. It notes what is looked at.
+type FS struct {
+	s     *Snapshot
+	reads recorder
+}
 
 var (
-	_ fs.ReadFileFS = treeFS{}
-	_ fs.ReadDirFS  = treeFS{}
-	_ fs.StatFS     = treeFS{}
+	_ fs.ReadFileFS = (*FS)(nil)
+	_ fs.ReadDirFS  = (*FS)(nil)
+	_ fs.StatFS     = (*FS)(nil)
 )
 
+func (f *FS) find(op, name string) (entry, error) {
+	e, err := f.s.walk(op, name)
+	f.reads.note(look{name: name}, traceOf(e, err))
+	f.reads.failed(err)
+	return e, err
+}
+
+func (f *FS) read(name string, e entry) ([]byte, error) {
+	raw, err := f.s.readFile(name, e)
+	f.reads.failed(err)
+	return raw, err
+}
+
 // Open implements fs.FS.
-func (f treeFS) Open(name string) (fs.File, error) {
-	e, err := f.s.walk("open", name)
+func (f *FS) Open(name string) (fs.File, error) {
+	e, err := f.find("open", name)
 	if err != nil {
 		return nil, err
 	}
 	if e.mode == filemode.Dir {
-		entries, err := f.s.list(name, e)
+		entries, err := f.list(name, e)
 		if err != nil {
 			return nil, err
 		}
 		return &dirFile{info: fileInfo{name: path.Base(name), mode: fs.ModeDir | 0o555}, entries: entries}, nil
 	}
-	raw, err := f.s.readFile(name, e)
+	raw, err := f.read(name, e)
 	if err != nil {
 		return nil, err
 	}
@@ -45,33 +61,35 @@ func (f treeFS) Open(name string) (fs.File, error) {
 }
 
 // ReadFile implements fs.ReadFileFS. The caller owns what it returns.
-func (f treeFS) ReadFile(name string) ([]byte, error) {
-	e, err := f.s.walk("read", name)
+func (f *FS) ReadFile(name string) ([]byte, error) {
+	e, err := f.find("read", name)
 	if err != nil {
 		return nil, err
 	}
 	if e.mode == filemode.Dir {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: errIsDirectory}
 	}
-	return f.s.readFile(name, e)
+	return f.read(name, e)
 }
 
 // ReadDir implements fs.ReadDirFS.
-func (f treeFS) ReadDir(name string) ([]fs.DirEntry, error) {
-	e, err := f.s.walk("readdir", name)
+func (f *FS) ReadDir(name string) ([]fs.DirEntry, error) {
+	e, err := f.find("readdir", name)
 	if err != nil {
 		return nil, err
 	}
-	return f.s.list(name, e)
+	return f.list(name, e)
 }
 
 // Stat implements fs.StatFS.
-func (f treeFS) Stat(name string) (fs.FileInfo, error) {
-	e, err := f.s.walk("stat", name)
+func (f *FS) Stat(name string) (fs.FileInfo, error) {
+	e, err := f.find("stat", name)
 	if err != nil {
 		return nil, err
 	}
-	return f.s.info(name, e)
+	info, err := f.s.info(name, e)
+	f.reads.failed(err)
+	return info, err
 }
 
 var (
@@ -154,24 +172,26 @@ func (s *Snapshot) accept(name string, raw []byte) ([]byte, error) {
 }
 
 // list returns a directory. Its files count once, when it is first listed.
-func (s *Snapshot) list(name string, e entry) ([]fs.DirEntry, error) {
+func (f *FS) list(name string, e entry) ([]fs.DirEntry, error) {
+	f.reads.note(look{name: name, list: true}, f.s.traceList(name, e))
 	switch e.mode {
 	case filemode.Submodule:
-		return nil, s.submodule(name)
+		return nil, f.s.submodule(name)
 	case filemode.Dir:
 	default:
 		return nil, &fs.PathError{Op: "readdir", Path: name, Err: errNotDirectory}
 	}
-	t, err := s.tree(name, e.hash)
+	t, err := f.s.tree(name, e.hash)
 	if err != nil {
+		f.reads.failed(err)
 		return nil, err
 	}
-	if err := s.countListed(name, t); err != nil {
+	if err := f.s.countListed(name, t); err != nil {
 		return nil, err
 	}
 	list := make([]fs.DirEntry, len(t))
 	for i, child := range t {
-		list[i] = dirEntry{s: s, path: path.Join(name, child.name), entry: child, mode: s.kind(path.Join(name, child.name), child)}
+		list[i] = dirEntry{f: f, path: path.Join(name, child.name), entry: child, mode: f.s.kind(path.Join(name, child.name), child)}
 	}
 	return list, nil
 }
@@ -211,7 +231,7 @@ func (s *Snapshot) kind(name string, e entry) fs.FileMode {
 }
 
 type dirEntry struct {
-	s     *Snapshot
+	f     *FS
 	path  string
 	entry entry
 	mode  fs.FileMode
@@ -226,11 +246,7 @@ func (d dirEntry) Info() (fs.FileInfo, error) {
 	if d.mode == fs.ModeSymlink {
 		return fileInfo{name: d.entry.name, mode: fs.ModeSymlink | 0o777}, nil
 	}
-	e, err := d.s.walk("stat", d.path)
-	if err != nil {
-		return nil, err
-	}
-	return d.s.info(d.path, e)
+	return d.f.Stat(d.path)
 }
 
 type fileInfo struct {

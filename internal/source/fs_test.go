@@ -20,7 +20,6 @@ import (
 
 func TestFS(t *testing.T) {
 	r := newRepo(t)
-	link := func(to string) file { return file{"120000", to} }
 	deep := strings.Repeat("d/", 70) + "f"
 	c := r.commit("refs/heads/main", map[string]file{
 		"a/f.yaml": text("f"), "a/empty": text(""), "b/g.yaml": text("g"),
@@ -351,7 +350,7 @@ func BenchmarkReadThousandFiles(b *testing.B) {
 	for b.Loop() {
 		s := newSnapshot(first.repository, first.objects, time.Time{}, target{}, commit{tree: first.root}, first.limits)
 		for _, p := range first.objects.packs {
-			p.cache.forget([]*pack{p})
+			p.cache.forget(func(l located) bool { return l.pack == p })
 		}
 		for i := range 1000 {
 			if _, err := fs.ReadFile(s.FS(), fmt.Sprintf("app/f%d.yaml", i)); err != nil {

@@ -5,6 +5,13 @@ import "time"
 // cacheBytes bounds the inflated delta bases kept for the whole Store.
 const cacheBytes = 32 << 20
 
+// treeCacheBytes bounds the directories kept for the whole Store, and
+// maxCommits the commits of one repository.
+const (
+	treeCacheBytes = 16 << 20
+	maxCommits     = 256
+)
+
 // maxSymlinks is how many symbolic links one path may lead through.
 const maxSymlinks = 16
 

@@ -23,9 +23,13 @@ var (
 // objects is the object database of one repository: the packs fetched since it
 // was begun. Snapshots keep the one they came from.
 type objects struct {
+	number uint64
+	trees  *treeCache
+
 	mu      sync.RWMutex
 	packs   []*pack
-	commits []plumbing.Hash // fetched without parents
+	fetched []plumbing.Hash          // commits, without their parents
+	commits map[plumbing.Hash]commit // that were read, by what was asked for
 	bytes   int64
 	partial bool // the server left out large files
 	broken  atomic.Bool
@@ -37,7 +41,7 @@ func (o *objects) add(p *pack, size int64, partial bool, commit plumbing.Hash) {
 	o.packs = append(o.packs, p)
 	o.bytes += size
 	o.partial = o.partial || partial
-	o.commits = append(o.commits, commit)
+	o.fetched = append(o.fetched, commit)
 }
 
 // find returns where an object is. An object that is not there may be one that
@@ -88,8 +92,46 @@ type commit struct {
 	author, subject string
 }
 
-// commit reads a commit, through tags where h is one.
+// tree reads a directory, from the cache where it has been read before.
+func (o *objects) tree(h plumbing.Hash, l Limits) (tree, error) {
+	id := treeID{o.number, h}
+	if t, ok := o.trees.get(id); ok {
+		return t, nil
+	}
+	raw, err := o.read(h, plumbing.TreeObject, l.ObjectBytes)
+	if err != nil {
+		return nil, err
+	}
+	t, err := parseTree(raw, l.Entries)
+	if err != nil {
+		return nil, err
+	}
+	o.trees.put(id, t)
+	return t, nil
+}
+
+// commit reads a commit, through tags where h is one, once.
 func (o *objects) commit(h plumbing.Hash, limit int64) (commit, error) {
+	o.mu.RLock()
+	c, ok := o.commits[h]
+	o.mu.RUnlock()
+	if ok {
+		return c, nil
+	}
+	c, err := o.readCommit(h, limit)
+	if err != nil {
+		return commit{}, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.commits) >= maxCommits {
+		clear(o.commits)
+	}
+	o.commits[h] = c
+	return c, nil
+}
+
+func (o *objects) readCommit(h plumbing.Hash, limit int64) (commit, error) {
 	for range 5 {
 		raw, err := o.read(h, plumbing.TagObject, limit)
 		if errors.Is(err, errCorrupt) {

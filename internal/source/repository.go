@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,7 +44,7 @@ type answer struct {
 }
 
 func newRepository(s *Store, a address, c *Credentials) *repository {
-	return &repository{store: s, address: a, auth: c, turn: make(chan struct{}, 1), objects: &objects{}}
+	return &repository{store: s, address: a, auth: c, turn: make(chan struct{}, 1), objects: s.newObjects()}
 }
 
 // snapshot answers from what is at hand where that is fresh enough, and asks
@@ -234,14 +235,15 @@ func (r *repository) current() *objects {
 
 // renew begins a new store. Snapshots keep the old one until they go.
 func (r *repository) renew() *objects {
-	fresh := &objects{}
+	fresh := r.store.newObjects()
 	r.mu.Lock()
 	old := r.objects
 	r.objects = fresh
 	r.mu.Unlock()
 	old.mu.RLock()
 	defer old.mu.RUnlock()
-	r.store.cache.forget(old.packs)
+	r.store.cache.forget(func(l located) bool { return slices.Contains(old.packs, l.pack) })
+	r.store.trees.forget(func(t treeID) bool { return t.database == old.number })
 	return fresh
 }
 
@@ -259,7 +261,7 @@ func (r *repository) fetch(ctx context.Context, s session, ans answer, objs *obj
 		objs = r.renew()
 	}
 	objs.mu.RLock()
-	w.have = append(w.have, objs.commits...)
+	w.have = append(w.have, objs.fetched...)
 	objs.mu.RUnlock()
 	err := r.download(ctx, s, able, w, objs, t.hash)
 	if err != nil && (t.name != "" || !errors.Is(err, errServer) || ctx.Err() != nil) {

@@ -32,8 +32,6 @@ type Snapshot struct {
 	limits     Limits
 
 	mu      sync.Mutex
-	trees   map[plumbing.Hash]tree
-	kept    int             // entries in trees
 	counted map[string]bool // files read, and directories listed with a slash at the end
 	listed  int             // files in directories listed
 	files   int             // files read
@@ -44,7 +42,7 @@ func newSnapshot(a address, objs *objects, asked time.Time, t target, c commit, 
 	return &Snapshot{
 		Revision: t.revision(c.hash), Commit: c.hash.String(), Author: c.author, Subject: c.subject, Asked: asked,
 		repository: a, objects: objs, root: c.tree, limits: l,
-		trees: map[plumbing.Hash]tree{}, counted: map[string]bool{},
+		counted: map[string]bool{},
 	}
 }
 
@@ -52,7 +50,7 @@ func newSnapshot(a address, objs *objects, asked time.Time, t target, c commit, 
 // followed; a directory lists a link to a file as a file. All FS of a Snapshot
 // share its limits. Errors other than fs.ErrNotExist and fs.ErrInvalid are
 // *failure.Error.
-func (s *Snapshot) FS() fs.FS { return treeFS{s} }
+func (s *Snapshot) FS() *FS { return &FS{s: s, reads: recorder{looks: map[look]trace{}}} }
 
 func (s *Snapshot) invalid(name, format string, args ...any) *failure.Error {
 	return failure.Stallf(v1alpha1.ReasonSourceInvalid, "%q in repository %s %s", name, s.repository, fmt.Sprintf(format, args...))
@@ -80,27 +78,12 @@ func (s *Snapshot) unreadable(name string, err error) error {
 	return failure.Failf(v1alpha1.ReasonSourceUnavailable, "%q in repository %s could not be read: %w", name, s.repository, err)
 }
 
-// tree returns a directory, from the cache where it has been read before.
+// tree returns a directory.
 func (s *Snapshot) tree(name string, h plumbing.Hash) (tree, error) {
-	s.mu.Lock()
-	t, ok := s.trees[h]
-	s.mu.Unlock()
-	if ok {
-		return t, nil
-	}
-	raw, err := s.objects.read(h, plumbing.TreeObject, s.limits.ObjectBytes)
-	if err == nil {
-		t, err = parseTree(raw, s.limits.Entries)
-	}
+	t, err := s.objects.tree(h, s.limits)
 	if err != nil {
 		return nil, s.unreadable(name, err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.kept += len(t); s.kept > 5*s.limits.Entries {
-		s.trees, s.kept = map[plumbing.Hash]tree{}, len(t)
-	}
-	s.trees[h] = t
 	return t, nil
 }
 

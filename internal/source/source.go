@@ -22,8 +22,10 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/go-git/go-git/v5/plumbing"
 	"k8s.io/utils/clock"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -72,7 +74,9 @@ type Store struct {
 	clock  clock.PassiveClock
 	limits Limits
 	cache  *contentCache
-	key    [32]byte // of the in-memory fingerprint of credentials
+	trees  *treeCache
+	begun  atomic.Uint64 // object databases
+	key    [32]byte      // of the in-memory fingerprint of credentials
 
 	mu           sync.Mutex
 	repositories map[fingerprint]*repository
@@ -90,7 +94,7 @@ func New(o Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: o.Dir, rt: o.Transport, gate: o.Gate, clock: o.Clock, limits: o.Limits.withDefaults(),
-		cache: newContentCache(cacheBytes), repositories: map[fingerprint]*repository{},
+		cache: newContentCache(cacheBytes), trees: newTreeCache(treeCacheBytes), repositories: map[fingerprint]*repository{},
 	}
 	if s.rt == nil {
 		s.rt = NewTransport()
@@ -152,6 +156,10 @@ func (s *Store) repository(a address, c *Credentials) *repository {
 	}
 	r.used = now
 	return r
+}
+
+func (s *Store) newObjects() *objects {
+	return &objects{number: s.begun.Add(1), trees: s.trees, commits: map[plumbing.Hash]commit{}}
 }
 
 // scratch returns a file that has no name any more: it goes with its last

@@ -22,8 +22,6 @@ const usage = `usage:
   sandbox up --dir DIR [--assets DIR] [--basic-auth USER:PASSWORD] [--detach]
   sandbox down --dir DIR
   sandbox repo --dir DIR NAME
-  sandbox halt --dir DIR PROGRAM
-  sandbox resume --dir DIR PROGRAM
 `
 
 // errUsage says that the arguments made no sense; the usage has been printed.
@@ -47,7 +45,7 @@ func main() {
 
 func run(ctx context.Context, args []string, out, diagnostics io.Writer) error {
 	verbs := map[string]func(context.Context, []string, io.Writer, io.Writer) error{
-		"up": runUp, "down": runDown, "repo": runRepo, "halt": runHalt, "resume": runResume,
+		"up": runUp, "down": runDown, "repo": runRepo,
 	}
 	if len(args) == 0 || verbs[args[0]] == nil {
 		fmt.Fprint(diagnostics, usage)
