@@ -100,7 +100,7 @@ func (r *ApplicationReconciler) sync(ctx context.Context, run *run) error {
 		r.hold(ctx, run)
 		return err
 	}
-	if err := r.bring(ctx, run, wanted); err != nil {
+	if err := r.bring(ctx, run, wanted); err != nil || run.gated {
 		return err
 	}
 	if err := r.prune(ctx, run, wanted); err != nil {

@@ -17,7 +17,6 @@ import (
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/apply"
 	"github.com/gitseal/gitseal/internal/failure"
-	"github.com/gitseal/gitseal/internal/health"
 	"github.com/gitseal/gitseal/internal/live"
 )
 
@@ -32,6 +31,7 @@ func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) 
 	}
 	plan := r.plan(run, w)
 	if plan.Empty() {
+		run.memory.placed = w
 		return errors.Join(run.unsent(plan), r.watchBrought(ctx, run, w))
 	}
 	if err := r.Engine.Conflicts(run.target, slices.Concat(plan.Changed, plan.Drifted), r.parents(ctx)); err != nil {
@@ -40,15 +40,10 @@ func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) 
 	if err := r.announce(ctx, run, w, len(plan.Changed)); err != nil {
 		return err
 	}
-	if err := r.Engine.Preflight(ctx, plan.Changed, run.memory.ledger, w.values); err != nil {
+	if err := r.stages(ctx, run, w, plan); err != nil || run.gated {
 		return err
 	}
-	if err := r.send(ctx, run, w, plan); err != nil {
-		return err
-	}
-	if err := r.watchBrought(ctx, run, w); err != nil {
-		return err
-	}
+	run.memory.placed = w
 	return run.unsent(plan)
 }
 
@@ -65,9 +60,7 @@ func (r *run) unsent(plan apply.Plan) error {
 func (r *ApplicationReconciler) plan(run *run, w *wanted) apply.Plan {
 	ledger := run.memory.ledger
 	ignore := run.app.Spec.Sync.Drift == v1alpha1.DriftIgnore && run.reason == v1alpha1.SyncDrift && !run.requested()
-	if ignore && ledger.Len() == 0 && run.inPlace() {
-		r.Engine.Seed(w.items, ledger)
-	}
+	r.Engine.Seed(w.items, ledger, ignore && ledger.Len() == 0 && run.inPlace())
 	if run.reason == v1alpha1.SyncDrift && run.requested() {
 		run.reason = v1alpha1.SyncRequested
 	}
@@ -90,6 +83,9 @@ func (r *run) inPlace() bool {
 }
 
 func (r *ApplicationReconciler) send(ctx context.Context, run *run, w *wanted, plan apply.Plan) error {
+	if plan.Empty() {
+		return nil
+	}
 	run.memory.drifted += int32(len(plan.Drifted))
 	run.memory.ledger.Correcting(plan.Drifted, run.now)
 	changed, err := r.Engine.Apply(ctx, append(plan.Changed, plan.Drifted...), run.memory.ledger, w.values)
@@ -107,14 +103,23 @@ func (r *ApplicationReconciler) send(ctx context.Context, run *run, w *wanted, p
 // hold corrects drift from the last good state while a newer one cannot be
 // had. Its own troubles are not reported: the reason for holding is.
 func (r *ApplicationReconciler) hold(ctx context.Context, run *run) {
-	w := run.memory.wanted
-	if w == nil || run.app.Spec.Sync.Drift == v1alpha1.DriftIgnore {
+	if run.app.Spec.Sync.Drift == v1alpha1.DriftIgnore {
+		return
+	}
+	newest, placed := run.memory.wanted, run.memory.placed
+	r.correct(ctx, run, newest)
+	if placed != newest {
+		r.correct(ctx, run, placed) // what the newest has not replaced yet
+	}
+}
+
+// correct puts back what is in place as w says but for drift.
+func (r *ApplicationReconciler) correct(ctx context.Context, run *run, w *wanted) {
+	if w == nil {
 		return
 	}
 	plan := r.Engine.Compare(w.items, run.memory.ledger, run.now)
-	if len(plan.Drifted) > 0 {
-		_ = r.send(ctx, run, w, apply.Plan{Drifted: plan.Drifted})
-	}
+	_ = r.send(ctx, run, w, apply.Plan{Drifted: plan.Drifted})
 }
 
 // watchItems opens the watches over what is wanted now, in addition to those
@@ -208,12 +213,13 @@ func (r *ApplicationReconciler) namespaceGone(ctx context.Context, run *run, nam
 }
 
 // watchBrought adds the watches of kinds that came with the objects
-// themselves, once they are served.
+// themselves, once they are served: they are when one of them was applied.
 func (r *ApplicationReconciler) watchBrought(ctx context.Context, run *run, w *wanted) error {
 	brought := false
 	for i := range w.items {
-		brought = brought || w.items[i].Brought
-		w.items[i].Brought = false
+		if w.items[i].Brought && run.memory.ledger.Holds(w.items[i].ID) {
+			brought, w.items[i].Brought = true, false
+		}
 	}
 	if !brought {
 		return nil
@@ -266,42 +272,39 @@ const (
 
 // judge reads the health of what changed and says what is waited for.
 func (r *ApplicationReconciler) judge(ctx context.Context, run *run, w *wanted) error {
-	m := run.memory
-	if unjudged := r.Engine.Unjudged(w.items, m.ledger); len(unjudged) > 0 {
-		pause := m.judgePause
-		if sick := len(m.ledger.Unhealthy()); sick > 0 && len(unjudged) >= sick {
-			pause = minJudgePause
-		}
-		if rest := m.judgedAt.Add(pause).Sub(run.now); rest > 0 {
-			run.again = soonest(run.again, rest)
-		} else {
-			m.judgedAt, m.judgePause = run.now, min(2*m.judgePause, maxJudgePause)
-			if err := r.Engine.Judge(ctx, run.target, unjudged, m.ledger); err != nil {
-				return err
-			}
-		}
+	if err := r.look(ctx, run, w.items); err != nil {
+		return err
 	}
-	return r.verdict(run, m.ledger.Unhealthy())
-}
-
-func (r *ApplicationReconciler) verdict(run *run, sick []apply.Sick) error {
-	m := run.memory
+	sick := run.memory.ledger.Unhealthy()
 	if len(sick) == 0 {
-		m.progressSince = time.Time{}
+		run.memory.progressSince = time.Time{}
 		return nil
 	}
-	if m.progressSince.IsZero() {
-		m.progressSince = run.now
+	if s, late := run.overdue(sick); late {
+		return failure.Waitf(v1alpha1.ReasonUnhealthy, "%s is not healthy: %s", s.ID, s.Note)
 	}
-	waited := run.now.Sub(m.progressSince)
-	for _, s := range sick {
-		if s.State == health.Failed || waited >= run.timeout() {
-			return failure.Waitf(v1alpha1.ReasonUnhealthy, "%s is not healthy: %s", s.ID, s.Note)
-		}
-	}
-	run.progress = waitingFor(sick)
-	run.again = soonest(run.again, run.timeout()-waited)
+	run.progress = waitingFor("waiting for ", sick)
 	return nil
+}
+
+// look reads the health of items of which there is news, where the pause since
+// it was read last is over.
+func (r *ApplicationReconciler) look(ctx context.Context, run *run, items []apply.Item) error {
+	m := run.memory
+	unjudged := r.Engine.Unjudged(items, m.ledger)
+	if len(unjudged) == 0 {
+		return nil
+	}
+	pause := m.judgePause
+	if sick := len(m.ledger.Sick(items)); sick > 0 && len(unjudged) >= sick {
+		pause = minJudgePause
+	}
+	if rest := m.judgedAt.Add(pause).Sub(run.now); rest > 0 {
+		run.again = soonest(run.again, rest)
+		return nil
+	}
+	m.judgedAt, m.judgePause = run.now, min(2*m.judgePause, maxJudgePause)
+	return r.Engine.Judge(ctx, run.target, unjudged, m.ledger)
 }
 
 func soonest(a, b time.Duration) time.Duration {

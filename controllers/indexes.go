@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"context"
-	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -48,13 +47,8 @@ func (r *ApplicationReconciler) indexed(ctx context.Context, field, value string
 	return found.Items
 }
 
-// PollRepository asks for a look, as it is from a moment on, at the repository
-// that a URL names in one way or another. It returns how many Applications
-// follow that repository. It never blocks on a server.
-func (r *ApplicationReconciler) PollRepository(ctx context.Context, url string, at time.Time) int {
-	following := r.indexed(ctx, byRepository, source.RepositoryKey(url))
-	for i := range following {
-		r.signals.Poll(client.ObjectKeyFromObject(&following[i]), at)
-	}
-	return len(following)
+// followers are the Applications of a repository, by its key. Before the cache
+// has begun there are none; everything is looked at then anyway.
+func (r *ApplicationReconciler) followers(key string) []v1alpha1.Application {
+	return r.indexed(context.Background(), byRepository, key)
 }

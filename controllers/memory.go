@@ -34,7 +34,9 @@ type memory struct {
 
 	// wanted is the last good desired state. refusal says why the newest
 	// inputs did not make one.
-	wanted  *wanted
+	wanted *wanted
+	// placed is the last one of which everything was applied.
+	placed  *wanted
 	refused basis
 	refusal error
 
@@ -100,6 +102,8 @@ type wanted struct {
 	first bool
 	// announced: it was told that it is being applied.
 	announced bool
+	// changed counts the objects that gated runs changed.
+	changed int
 }
 
 // memories holds one memory per Application. The zero value is ready.

@@ -177,7 +177,7 @@ func TestReconcileOfAnUnreachableRepository(t *testing.T) {
 }
 
 func TestSuspended(t *testing.T) {
-	past, future := metav1.NewTime(epoch.Add(-time.Hour)), metav1.NewTime(epoch.Add(time.Hour))
+	past, soon, future := metav1.NewTime(epoch.Add(-time.Hour)), metav1.NewTime(epoch.Add(time.Second)), metav1.NewTime(epoch.Add(time.Hour))
 	for name, tt := range map[string]struct {
 		suspend   *v1alpha1.Suspend
 		suspended bool
@@ -185,7 +185,8 @@ func TestSuspended(t *testing.T) {
 	}{
 		"not suspended":  {nil, false, 0},
 		"until removed":  {&v1alpha1.Suspend{Reason: "freeze"}, true, 0},
-		"until later":    {&v1alpha1.Suspend{Until: &future}, true, time.Hour},
+		"until later":    {&v1alpha1.Suspend{Until: &future}, true, maxNap},
+		"until soon":     {&v1alpha1.Suspend{Until: &soon}, true, time.Second},
 		"until long ago": {&v1alpha1.Suspend{Until: &past}, false, 0},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,9 +16,13 @@ var (
 		Name: "gitseal_objects_total",
 		Help: "Objects created or configured (applied) and deleted (pruned).",
 	}, []string{"action"})
+	webhooks = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gitseal_webhooks_total",
+		Help: "Deliveries to the webhook receiver by provider and outcome.",
+	}, []string{"provider", "outcome"})
 )
 
-func init() { metrics.Registry.MustRegister(syncs, objects) }
+func init() { metrics.Registry.MustRegister(syncs, objects, webhooks) }
 
 // observe counts how a run ended; an empty reason is success.
 func observe(run *run, reason string) {

@@ -43,6 +43,8 @@ type Operator struct {
 	// MetricsAddress and HealthAddress to listen on; "0" for none.
 	MetricsAddress string
 	HealthAddress  string
+	// WebhookAddress to receive webhooks on; "" or "0" for none.
+	WebhookAddress string
 	LeaderElection bool
 	// Concurrency is how many Applications are worked on at once.
 	Concurrency int
@@ -70,6 +72,9 @@ func (o Operator) Run(ctx context.Context) error {
 		return err
 	}
 	if err := reconciler.SetupWithManager(mgr, signals, o.Concurrency); err != nil {
+		return err
+	}
+	if err := o.serveWebhooks(ctx, mgr, reconciler); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
@@ -118,16 +123,19 @@ func (o Operator) reconciler(ctx context.Context, cfg *rest.Config, mgr ctrl.Man
 		return nil, nil, fmt.Errorf("set up the scratch directory: %w", err)
 	}
 	signals := NewSignals()
+	tokenizer := secret.NewTokenizer(key)
 	clients := apply.NewClients(cfg)
 	watches := live.New(ctx, clients, o.Clock, signals.Notify)
 	return &ApplicationReconciler{
-		Client:   mgr.GetClient(),
-		Secrets:  mgr.GetAPIReader(),
-		Source:   repositories,
-		Watches:  watches,
-		Engine:   apply.NewEngine(apply.Options{Clients: clients, Mapper: mgr.GetRESTMapper(), Watches: watches, OperatorNamespace: o.Namespace}),
+		Client:  mgr.GetClient(),
+		Secrets: mgr.GetAPIReader(),
+		Source:  repositories,
+		Watches: watches,
+		Engine: apply.NewEngine(apply.Options{
+			Clients: clients, Mapper: mgr.GetRESTMapper(), Watches: watches, Digest: tokenizer.Digest, OperatorNamespace: o.Namespace,
+		}),
 		Recorder: mgr.GetEventRecorder("gitseal"),
-		Clock:    o.Clock, Tokenizer: secret.NewTokenizer(key), OperatorNamespace: o.Namespace,
+		Clock:    o.Clock, Tokenizer: tokenizer, OperatorNamespace: o.Namespace,
 		signals: signals,
 	}, signals, nil
 }

@@ -31,8 +31,10 @@ type run struct {
 	changed int
 	pruned  int
 
-	// progress says what is waited for, once everything is applied.
+	// progress says what is waited for, once everything is applied, or before
+	// the rest is where the run is gated.
 	progress string
+	gated    bool
 	// again is when to look again; 0 means at the next poll.
 	again time.Duration
 }

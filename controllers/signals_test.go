@@ -12,6 +12,7 @@ import (
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/source"
+	"github.com/gitseal/gitseal/internal/webhook"
 )
 
 // recordingSource remembers what was asked.
@@ -26,19 +27,20 @@ func (s *recordingSource) Fetch(_ context.Context, r source.Request) (*source.Sn
 	return s.answer, s.err
 }
 
-func TestAPollReachesEveryApplicationOfARepository(t *testing.T) {
+func TestAPollReachesTheFollowersOfARepository(t *testing.T) {
 	d := newDesk(t)
 	q := newQueue(t)
 	if err := d.signals.Start(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
-	if n := d.PollRepository(t.Context(), "git@git.example.com:App.git", epoch); n != 1 || q.Len() != 1 {
-		t.Errorf("PollRepository() = %d with %d queued, want 1 and 1", n, q.Len())
-	}
-	for _, url := range []string{"https://git.example.com/other", "nonsense", ""} {
-		if n := d.PollRepository(t.Context(), url, epoch); n != 0 {
-			t.Errorf("PollRepository(%q) = %d, want none", url, n)
+	for _, key := range []string{"git.example.com/other", ""} {
+		if n := len(d.followers(key)); n != 0 {
+			t.Errorf("%d followers of %q, want none", n, key)
 		}
+	}
+	newPolls(d.followers, d.signals, d.clock).Poll(webhook.Push{URLs: []string{"git@git.example.com:App.git"}})
+	if q.Len() != 1 {
+		t.Errorf("%d queued, want 1", q.Len())
 	}
 	name := client.ObjectKeyFromObject(d.app)
 	d.signals.Poll(name, epoch.Add(-time.Hour))

@@ -105,7 +105,7 @@ func (r *run) stillProgressing(err error) bool {
 	synced := meta.FindStatusCondition(r.app.Status.Conditions, v1alpha1.ConditionSynced)
 	ready := meta.FindStatusCondition(r.app.Status.Conditions, v1alpha1.ConditionReady)
 	return r.now.Sub(r.memory.statusAt) < progressPause &&
-		synced != nil && synced.Status == metav1.ConditionTrue && synced.Message == "applied "+r.revision() &&
+		synced != nil && synced.Message == r.syncedMessage() &&
 		ready != nil && ready.Reason == v1alpha1.ReasonProgressing && ready.ObservedGeneration == r.app.Generation
 }
 
@@ -113,10 +113,16 @@ const conflictRetry = 100 * time.Millisecond
 
 func (r *ApplicationReconciler) succeed(run *run) ctrl.Result {
 	observe(run, "")
-	run.record()
 	run.app.Status.ObservedGeneration = run.app.Generation
 	run.remove(v1alpha1.ConditionStalled)
-	run.set(v1alpha1.ConditionSynced, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "applied "+run.revision())
+	if run.gated {
+		run.memory.wanted.changed += run.changed
+		run.changed = 0
+		run.set(v1alpha1.ConditionSynced, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, run.syncedMessage())
+	} else {
+		run.record()
+		run.set(v1alpha1.ConditionSynced, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, run.syncedMessage())
+	}
 	run.setSecrets(nil)
 	if run.progress == "" {
 		run.remove(v1alpha1.ConditionReconciling)
@@ -146,9 +152,11 @@ func (r *ApplicationReconciler) fail(ctx context.Context, run *run, f *failure.E
 	run.toggle(v.stalled, v1alpha1.ConditionStalled, f.Reason, message)
 	run.setSecrets(f)
 	if f.Reason == v1alpha1.ReasonUnhealthy {
-		run.record()
 		run.set(v1alpha1.ConditionHealthy, metav1.ConditionFalse, f.Reason, message)
-		run.set(v1alpha1.ConditionSynced, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "applied "+run.revision())
+	}
+	if f.Reason == v1alpha1.ReasonUnhealthy && !run.gated {
+		run.record()
+		run.set(v1alpha1.ConditionSynced, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, run.syncedMessage())
 	} else {
 		run.set(v1alpha1.ConditionSynced, metav1.ConditionFalse, f.Reason, message)
 	}
@@ -182,6 +190,10 @@ func (r *ApplicationReconciler) finishDeletion(ctx context.Context, run *run, er
 	return r.fail(ctx, run, f), r.writeStatus(ctx, run)
 }
 
+// maxNap is how long a suspended Application rests before the clock is read
+// again. To look costs no more than that.
+const maxNap = 30 * time.Second
+
 // finishSuspended says that nothing is done, and until when.
 func (r *ApplicationReconciler) finishSuspended(ctx context.Context, run *run) (ctrl.Result, error) {
 	s := run.app.Spec.Suspend
@@ -195,7 +207,8 @@ func (r *ApplicationReconciler) finishSuspended(ctx context.Context, run *run) (
 	run.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSuspended, shorten(message))
 	var result ctrl.Result
 	if s.Until != nil {
-		result.RequeueAfter = s.Until.Sub(run.now)
+		// A clock that is set, and a machine that sleeps, move no timer.
+		result.RequeueAfter = min(s.Until.Sub(run.now), maxNap)
 	}
 	return result, r.writeStatus(ctx, run)
 }
@@ -240,6 +253,13 @@ func (r *run) nextPoll() time.Duration {
 	return interval // a poll that is due was just made, or could not be
 }
 
+func (r *run) syncedMessage() string {
+	if r.gated {
+		return "applying " + r.revision()
+	}
+	return "applied " + r.revision()
+}
+
 func (r *run) revision() string {
 	if r.memory.wanted == nil {
 		return "no revision"
@@ -270,6 +290,7 @@ func (r *run) record() {
 		return
 	}
 	w.why = v1alpha1.SyncDrift // whatever it changes from now on
+	r.changed, w.changed = r.changed+w.changed, 0
 	changed := int32(r.changed + r.pruned)
 	if w.first && changed == 0 && s.Source != nil && r.inPlace() {
 		// Nothing of what an earlier operator applied is different, so that the
@@ -332,12 +353,12 @@ func (r *run) setSecrets(f *failure.Error) {
 	}
 }
 
-func waitingFor(sick []apply.Sick) string {
+func waitingFor(text string, sick []apply.Sick) string {
 	names := make([]string, 0, maxWaiting)
 	for _, s := range sick[:min(len(sick), maxWaiting)] {
 		names = append(names, s.ID.String()+": "+s.Note)
 	}
-	text := "waiting for " + strings.Join(names, "; ")
+	text += strings.Join(names, "; ")
 	if more := len(sick) - maxWaiting; more > 0 {
 		text += fmt.Sprintf("; and %d more", more)
 	}

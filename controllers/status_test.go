@@ -56,6 +56,8 @@ func (w *noWatches) Find(live.Scope, live.Key, uint64) (live.Object, live.Presen
 }
 func (w *noWatches) Members(live.Scope, string) map[live.Key]live.Object { return nil }
 
+func (w *noWatches) TakeFields(live.Scope, live.Key) string { return "" }
+
 // failingSource cannot be reached.
 type failingSource struct{ err error }
 
@@ -312,7 +314,7 @@ func TestWaitingForNamesAFew(t *testing.T) {
 		1: `waiting for Pod "0": it is not ready`,
 		5: `waiting for Pod "0": it is not ready; Pod "1": it is not ready; Pod "2": it is not ready; and 2 more`,
 	} {
-		if got := waitingFor(sick(n)); got != want {
+		if got := waitingFor("waiting for ", sick(n)); got != want {
 			t.Errorf("waitingFor(%d) = %q, want %q", n, got, want)
 		}
 	}

@@ -33,6 +33,7 @@ func run() error {
 	flag.StringVar(&o.Scratch, "scratch", "/scratch", "directory for clones; holds ciphertext only, emptied at start")
 	flag.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address to serve metrics on; 0 for none")
 	flag.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address to serve /healthz and /readyz on; 0 for none")
+	flag.StringVar(&o.WebhookAddress, "webhook-bind-address", "0", "address to receive the webhooks of Git servers on; 0 for none")
 	flag.BoolVar(&o.LeaderElection, "leader-elect", true, "elect one leader among the replicas")
 	flag.IntVar(&o.Concurrency, "concurrent", 8, "Applications worked on at once")
 	flag.StringVar(&logLevel, "log-level", "info", "info or debug")

@@ -59,8 +59,10 @@ type Item struct {
 	Origin render.Origin
 	// Scope is the watch that covers the object.
 	Scope live.Scope
-	// Wave is when it is applied: lower ones first.
-	Wave Wave
+	// SyncWave is when it is applied, as Git says: lower ones are in place and
+	// healthy first. Wave is the order inside it.
+	SyncWave int32
+	Wave     Wave
 	// HasStatus: the API server's answer tells the object's health.
 	HasStatus bool
 	// HasTokens: values are injected when it is sent, so no answer about it
@@ -76,7 +78,7 @@ type Item struct {
 
 	path   string // of the object on the API server
 	body   []byte // JSON, tokens for values
-	digest [sha256.Size]byte
+	digest string // of what Git says, keyed
 }
 
 func (i Item) key() live.Key { return live.Key{Namespace: i.ID.Namespace, Name: i.ID.Name} }

@@ -3,7 +3,6 @@ package apply
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -30,7 +29,7 @@ import (
 // Build turns rendered objects into items. A kind that neither the API server
 // nor a CustomResourceDefinition among the objects knows is a Wait.
 func (e *Engine) Build(t Target, objects []render.Object) ([]Item, error) {
-	b := builder{target: t, mapper: e.mapper, applySet: t.ApplySet(), defined: definedKinds(objects), created: map[string]bool{}}
+	b := builder{target: t, mapper: e.mapper, applySet: t.ApplySet(), digest: e.digest, defined: definedKinds(objects), created: map[string]bool{}}
 	for _, o := range objects {
 		if o.GroupVersionKind().GroupKind() == kindNamespace {
 			b.created[o.GetName()] = true
@@ -50,13 +49,14 @@ func (e *Engine) Build(t Target, objects []render.Object) ([]Item, error) {
 		seen[item.ID] = item.Origin
 		items = append(items, item)
 	}
-	return items, nil
+	return items, checkWaves(items, objects)
 }
 
 type builder struct {
 	target   Target
 	mapper   meta.RESTMapper
 	applySet string
+	digest   func([]byte) string
 	defined  map[schema.GroupVersionKind]definition
 	created  map[string]bool // namespaces that the objects create
 	asked    bool            // the API server was asked anew for its kinds
@@ -99,6 +99,10 @@ func (b *builder) item(o render.Object) (Item, error) {
 	if err := b.address(o, resource); err != nil {
 		return Item{}, err
 	}
+	wave, err := syncWave(o)
+	if err != nil {
+		return Item{}, err
+	}
 	own := o.DeepCopy()
 	switch {
 	case !namespaced:
@@ -115,7 +119,7 @@ func (b *builder) item(o render.Object) (Item, error) {
 	if gvk.GroupKind() == kindSecret {
 		foldStringData(own.Object)
 	}
-	body, err := json.Marshal(own.Object)
+	body, digest, err := b.encode(own)
 	if err != nil {
 		return Item{}, failure.Stallf(v1alpha1.ReasonObjectInvalid, "%s: encode %s %q: %w", o.Origin, gvk.Kind, o.GetName(), err)
 	}
@@ -123,6 +127,7 @@ func (b *builder) item(o render.Object) (Item, error) {
 		ID:        ID{GroupKind: gvk.GroupKind(), Namespace: own.GetNamespace(), Name: own.GetName()},
 		Origin:    o.Origin,
 		Scope:     live.Scope{Identity: b.target.Identity, Resource: resource, Namespace: own.GetNamespace()},
+		SyncWave:  wave,
 		Wave:      waveOf(gvk.GroupKind()),
 		HasStatus: health.HasStatus(gvk.GroupKind()),
 		HasTokens: holdsTokens(own.Object),
@@ -131,9 +136,7 @@ func (b *builder) item(o render.Object) (Item, error) {
 		Housed:    b.created[own.GetNamespace()],
 		path:      objectPath(resource, own.GetNamespace(), own.GetName()),
 		body:      body,
-		// The body holds tokens, which are keyed, so this is no oracle for a
-		// value; and it never leaves the process.
-		digest: sha256.Sum256(body),
+		digest:    digest,
 	}, nil
 }
 

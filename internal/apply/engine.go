@@ -26,6 +26,7 @@ import (
 type Watches interface {
 	Find(s live.Scope, key live.Key, written uint64) (live.Object, live.Presence)
 	Members(s live.Scope, applySet string) map[live.Key]live.Object
+	TakeFields(s live.Scope, key live.Key) string
 }
 
 // RESTClients gives the raw client of an identity.
@@ -38,6 +39,7 @@ type Engine struct {
 	clients           RESTClients
 	mapper            meta.RESTMapper
 	watches           Watches
+	digest            func([]byte) string
 	operatorNamespace string
 	slots             chan struct{} // bounds requests in flight, over all Applications
 }
@@ -47,6 +49,8 @@ type Options struct {
 	Clients RESTClients
 	Mapper  meta.RESTMapper
 	Watches Watches
+	// Digest is a keyed digest, which stays the same over a restart.
+	Digest func([]byte) string
 	// OperatorNamespace is never pruned, nor anything in it.
 	OperatorNamespace string
 	// Parallel is how many requests may be in flight. Default: 32.
@@ -61,7 +65,7 @@ func NewEngine(o Options) *Engine {
 		o.Parallel = defaultParallel
 	}
 	return &Engine{
-		clients: o.Clients, mapper: o.Mapper, watches: o.Watches,
+		clients: o.Clients, mapper: o.Mapper, watches: o.Watches, digest: o.Digest,
 		operatorNamespace: o.OperatorNamespace,
 		slots:             make(chan struct{}, o.Parallel),
 	}
@@ -94,17 +98,19 @@ func (e *Engine) each(ctx context.Context, items []Item, do func(context.Context
 // dry run one item of each resource and namespace that nothing was applied to
 // before, for a missing namespace or right. After the first sync it sends as a
 // dry run whatever holds values, too: one may be immutable, or a webhook may
-// be against it. In the first, that would double the calls.
+// be against it. In the first, that would double the calls. What is in a later
+// sync wave than the first of items may need what the earlier ones bring.
 func (e *Engine) Preflight(ctx context.Context, items []Item, ledger *Ledger, values *secret.Set) error {
 	var first []Item
 	later := ledger.Len() > 0
+	next, _ := NextWave(items)
 	seen := map[live.Scope]bool{}
 	for _, item := range items {
 		if _, err := inject(item, values); err != nil {
 			return err
 		}
 		proven := seen[item.Scope] || ledger.isProven(item.Scope)
-		if item.Defined || item.Housed || leans(item) || proven && (!later || !item.HasTokens) {
+		if item.SyncWave > next[0].SyncWave || item.Defined || item.Housed || leans(item) || proven && (!later || !item.HasTokens) {
 			continue
 		}
 		seen[item.Scope] = true

@@ -151,7 +151,7 @@ func TestCompare(t *testing.T) {
 			i := w.build(configMap("a"))[0]
 			r := record{digest: i.digest, version: applied, owned: 7}
 			if tt.changed {
-				r.digest[0]++
+				r.digest = "another"
 			}
 			w.ledger.put(i.ID, r)
 			switch {

@@ -2,7 +2,6 @@ package apply
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"slices"
 	"sync"
 	"time"
@@ -12,8 +11,8 @@ import (
 )
 
 // Ledger remembers, for one Application, what was applied and what the API
-// server answered. It lives in memory: after a restart everything is applied
-// once more, which changes nothing where nothing has changed.
+// server answered. It lives in memory: after a restart it is seeded with the
+// objects that are as they were applied.
 type Ledger struct {
 	mu      sync.Mutex
 	records map[ID]record
@@ -22,7 +21,7 @@ type Ledger struct {
 
 type record struct {
 	scope   live.Scope
-	digest  [sha256.Size]byte
+	digest  string
 	version uint64 // resource version that the last apply returned
 	owned   uint64 // fingerprint of our fields at that version
 	state   health.State
@@ -123,7 +122,9 @@ func (l *Ledger) Len() int {
 
 // Sick is an object that is not healthy.
 type Sick struct {
-	ID    ID
+	ID ID
+	// Wave is its sync wave, where that was asked for.
+	Wave  int32
 	State health.State
 	Note  string
 }
@@ -135,7 +136,7 @@ func (l *Ledger) Unhealthy() []Sick {
 	var sick []Sick
 	for id, r := range l.records {
 		if r.state != health.Current {
-			sick = append(sick, Sick{id, r.state, r.note})
+			sick = append(sick, Sick{ID: id, State: r.state, Note: r.note})
 		}
 	}
 	slices.SortFunc(sick, func(a, b Sick) int { return compareIDs(a.ID, b.ID) })

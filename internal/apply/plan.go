@@ -58,16 +58,29 @@ func (e *Engine) Compare(items []Item, ledger *Ledger, now time.Time) Plan {
 	return p
 }
 
-// Seed takes live members for what items say, where nothing is known of them:
-// for an Application that leaves drift alone, after a restart.
-func (e *Engine) Seed(items []Item, ledger *Ledger) {
+// Seed learns, where nothing is known of items, which of them are in place: a
+// live object that carries an item's digest was applied with just that content,
+// and as long as we own all of it nobody has changed it since. One of which we
+// do not own all has drifted. InPlace says that all items were applied, so that
+// whatever is not as they say has drifted.
+func (e *Engine) Seed(items []Item, ledger *Ledger, inPlace bool) {
 	for _, item := range items {
 		if _, known := ledger.get(item.ID); known {
 			continue
 		}
-		if o, presence := e.watches.Find(item.Scope, item.key(), 0); presence == live.Present && o.Owned != 0 {
-			ledger.put(item.ID, record{scope: item.Scope, digest: item.digest, version: o.ResourceVersion, owned: o.Owned})
+		o, presence := e.watches.Find(item.Scope, item.key(), 0)
+		fields := e.watches.TakeFields(item.Scope, item.key())
+		applied := presence == live.Present && o.Digest == item.digest
+		r := record{scope: item.Scope, digest: item.digest}
+		switch {
+		case applied && ownsAll(fields, item):
+			r.version, r.owned = o.ResourceVersion, o.Owned
+		case applied && o.Owned != 0, inPlace && presence != live.Unknown:
+			r.owned = ^o.Owned
+		default:
+			continue
 		}
+		ledger.put(item.ID, r)
 	}
 }
 
@@ -125,13 +138,14 @@ func (e *Engine) Conflicts(t Target, items []Item, alive func(applySet string) (
 
 // Stale lists the members of the ApplySet that items do not hold, that carry
 // our field manager and that no guard keeps: those that may be pruned, in the
-// order to prune them, which is that of the waves turned round.
+// order to prune them, which is that of sync waves and kinds turned round.
 func (e *Engine) Stale(t Target, scopes []live.Scope, items []Item) []Member {
 	stale := slices.DeleteFunc(e.Leftovers(t, scopes, items), func(m Member) bool {
 		return m.object.Deleting || m.object.Owned == 0 || e.guarded(m)
 	})
 	slices.SortFunc(stale, func(a, b Member) int {
-		return cmp.Or(cmp.Compare(b.wave(), a.wave()), cmp.Compare(a.String(), b.String()))
+		return cmp.Or(cmp.Compare(waveOfMember(b.object.Wave), waveOfMember(a.object.Wave)),
+			cmp.Compare(b.wave(), a.wave()), cmp.Compare(a.String(), b.String()))
 	})
 	return stale
 }

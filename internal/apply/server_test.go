@@ -56,6 +56,8 @@ func (f fakeWatches) Find(s live.Scope, key live.Key, written uint64) (live.Obje
 	return live.Object{}, live.Unknown
 }
 
+func (f fakeWatches) TakeFields(live.Scope, live.Key) string { return "" }
+
 func (f fakeWatches) Members(s live.Scope, applySet string) map[live.Key]live.Object {
 	members := map[live.Key]live.Object{}
 	for key, o := range f[s] {
@@ -75,11 +77,12 @@ func (f fakeWatches) put(s live.Scope, name string, o live.Object) {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, seen: fakeWatches{}, ledger: NewLedger(), values: secret.NewTokenizer([]byte("0123456789abcdef0123456789abcdef")).NewSet()}
+	tokenizer := secret.NewTokenizer([]byte("0123456789abcdef0123456789abcdef"))
+	w := &world{t: t, seen: fakeWatches{}, ledger: NewLedger(), values: tokenizer.NewSet()}
 	server := httptest.NewServer(http.HandlerFunc(w.serve))
 	t.Cleanup(server.Close)
 	w.Engine = NewEngine(Options{
-		Clients: NewClients(&rest.Config{Host: server.URL}), Mapper: mapper(), Watches: w.seen,
+		Clients: NewClients(&rest.Config{Host: server.URL}), Mapper: mapper(), Watches: w.seen, Digest: tokenizer.Digest,
 		OperatorNamespace: "gitseal-system", Parallel: 4,
 	})
 	w.target = Target{

@@ -73,9 +73,9 @@ func TestDescribeKeepsWhatIsAskedFor(t *testing.T) {
 	got := live.Describe(&metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
 		UID: "u", ResourceVersion: "7", Generation: 3, DeletionTimestamp: &now,
 		Labels:      map[string]string{v1alpha1.ApplySetPartOfLabel: "set"},
-		Annotations: map[string]string{v1alpha1.AnnotationPrune: v1alpha1.PruneDisabled},
+		Annotations: map[string]string{v1alpha1.AnnotationPrune: v1alpha1.PruneDisabled, v1alpha1.AnnotationDigest: "d"},
 	}})
-	want := live.Object{UID: "u", ResourceVersion: 7, Generation: 3, Deleting: true, ApplySet: "set", Prune: v1alpha1.PruneDisabled}
+	want := live.Object{UID: "u", ResourceVersion: 7, Generation: 3, Deleting: true, Digest: "d", ApplySet: "set", Prune: v1alpha1.PruneDisabled}
 	if got != want {
 		t.Errorf("Describe() = %+v, want %+v", got, want)
 	}
@@ -94,5 +94,40 @@ func TestNamesInMessages(t *testing.T) {
 		if got := s.String(); got != want && want != "nodes" {
 			t.Errorf("String() = %q, want %q", got, want)
 		}
+	}
+}
+
+// What is needed once, to compare an object that was applied before the
+// operator started, is not kept for ever.
+func TestWhatWasOwnedAtFirstIsGivenOnce(t *testing.T) {
+	f := setUp(t)
+	s := members("configmaps")
+	ours := func(at int64) func(*metav1.PartialObjectMetadata) {
+		return func(o *metav1.PartialObjectMetadata) {
+			o.Annotations = map[string]string{v1alpha1.AnnotationDigest: "d"}
+			o.ManagedFields = []metav1.ManagedFieldsEntry{entry(v1alpha1.FieldManager, metav1.ManagedFieldsOperationApply, "", `{"f:data":{}}`, at)}
+		}
+	}
+	for _, name := range []string{"untouched", "status", "taken"} {
+		f.put("configmaps", name, "set", ours(1))
+	}
+	f.put("configmaps", "foreign", "set")
+	f.ensure(t, "set", s)
+	f.put("configmaps", "status", "set", ours(1))
+	f.put("configmaps", "taken", "set", ours(2))
+	last := f.put("configmaps", "later", "set", ours(1))
+	f.until(t, "all seen", func() bool { return f.presence(s, "later", last) == live.Present })
+	for name, want := range map[string]string{
+		"untouched": `{"f:data":{}}`, "status": `{"f:data":{}}`, "taken": "", "foreign": "", "later": "", "absent": "",
+	} {
+		if got := f.watches.TakeFields(s, key(name)); got != want {
+			t.Errorf("TakeFields(%s) = %q, want %q", name, got, want)
+		}
+		if got := f.watches.TakeFields(s, key(name)); got != "" {
+			t.Errorf("TakeFields(%s) = %q the second time, want nothing", name, got)
+		}
+	}
+	if got := f.watches.TakeFields(members("secrets"), key("a")); got != "" {
+		t.Errorf("TakeFields() = %q without a watch, want nothing", got)
 	}
 }

@@ -173,6 +173,17 @@ func (w *Watches) Find(s Scope, key Key, written uint64) (Object, Presence) {
 	return v.find(key, written)
 }
 
+// TakeFields returns what our field manager owned of an object (FieldsV1) when
+// the watch first saw it, and forgets it: that is too much to be kept of every
+// object. It is "" for one that was applied while it was watched.
+func (w *Watches) TakeFields(s Scope, key Key) string {
+	v := w.view(s)
+	if v == nil {
+		return ""
+	}
+	return v.takeFields(key)
+}
+
 // Members returns the objects in scope that belong to an ApplySet.
 func (w *Watches) Members(s Scope, applySet string) map[Key]Object {
 	v := w.view(s)

@@ -86,6 +86,9 @@ func (v *view) set(obj any, gone bool) error {
 	key, o := Key{Namespace: m.Namespace, Name: m.Name}, Describe(m)
 	v.mu.Lock()
 	before := v.objects[key]
+	if before.Owned == o.Owned {
+		o.fields = before.fields // somebody else's field was written
+	}
 	if gone {
 		delete(v.objects, key)
 	} else {
@@ -117,13 +120,17 @@ func (v *view) interested(applySets ...string) []string {
 
 // Replace implements cache.ReflectorStore: a full list at a resource version.
 func (v *view) Replace(list []any, resourceVersion string) error {
+	describe := Describe
+	if synced, _, _ := v.state(); !synced && v.scope.Name == "" {
+		describe = describeNew
+	}
 	objects := make(map[Key]Object, len(list))
 	for _, item := range list {
 		m, ok := item.(*metav1.PartialObjectMetadata)
 		if !ok {
 			return fmt.Errorf("watch %s: unexpected %T", v.scope, item)
 		}
-		objects[Key{Namespace: m.Namespace, Name: m.Name}] = Describe(m)
+		objects[Key{Namespace: m.Namespace, Name: m.Name}] = describe(m)
 	}
 	v.mu.Lock()
 	v.objects, v.asOf = objects, Version(resourceVersion)

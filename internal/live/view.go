@@ -1,6 +1,7 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
@@ -26,10 +27,18 @@ type Object struct {
 	// changed; 0 where it owns nothing. The API server takes a field away from
 	// its owner as soon as anybody else changes it, so an unchanged fingerprint
 	// means that every field we applied still has the value we gave it.
-	Owned    uint64
+	Owned uint64
+	// Digest is the value of the annotation gitseal.dev/digest.
+	Digest   string
 	ApplySet string
 	Prune    string // value of the annotation gitseal.dev/prune
+	Wave     string // value of the annotation gitseal.dev/sync-wave, or of Argo CD's
 	Deleting bool
+
+	// fields are what our field manager owns, as the API server writes it. They
+	// are kept until somebody has taken them, for an object that its owner has
+	// not applied since it is watched.
+	fields string
 }
 
 // Presence says whether an object is there.
@@ -50,9 +59,11 @@ func Describe(m *metav1.PartialObjectMetadata) Object {
 		UID:             m.UID,
 		ResourceVersion: Version(m.ResourceVersion),
 		Generation:      m.Generation,
-		Owned:           ownedBy(m.ManagedFields),
+		Owned:           fingerprint(own(m.ManagedFields)),
+		Digest:          m.Annotations[v1alpha1.AnnotationDigest],
 		ApplySet:        m.Labels[v1alpha1.ApplySetPartOfLabel],
 		Prune:           m.Annotations[v1alpha1.AnnotationPrune],
+		Wave:            cmp.Or(m.Annotations[v1alpha1.AnnotationSyncWave], m.Annotations[v1alpha1.AnnotationArgoSyncWave]),
 		Deleting:        m.DeletionTimestamp != nil,
 	}
 }
@@ -67,21 +78,38 @@ func Version(rv string) uint64 {
 	return n
 }
 
-func ownedBy(entries []metav1.ManagedFieldsEntry) uint64 {
-	for _, e := range entries {
-		if e.Manager != v1alpha1.FieldManager || e.Operation != metav1.ManagedFieldsOperationApply || e.Subresource != "" {
-			continue
+// own returns the entry of what was applied under our field manager, nil if
+// there is none.
+func own(entries []metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry {
+	for i, e := range entries {
+		if e.Manager == v1alpha1.FieldManager && e.Operation == metav1.ManagedFieldsOperationApply && e.Subresource == "" {
+			return &entries[i]
 		}
-		h := fnv.New64a()
-		if e.FieldsV1 != nil {
-			_, _ = h.Write(e.FieldsV1.GetRawBytes())
-		}
-		if e.Time != nil {
-			_, _ = fmt.Fprint(h, e.Time.Unix())
-		}
-		return h.Sum64()
 	}
-	return 0
+	return nil
+}
+
+func fingerprint(e *metav1.ManagedFieldsEntry) uint64 {
+	if e == nil {
+		return 0
+	}
+	h := fnv.New64a()
+	if e.FieldsV1 != nil {
+		_, _ = h.Write(e.FieldsV1.GetRawBytes())
+	}
+	if e.Time != nil {
+		_, _ = fmt.Fprint(h, e.Time.Unix())
+	}
+	return h.Sum64()
+}
+
+// describeNew is Describe for an object that its owner may know nothing of.
+func describeNew(m *metav1.PartialObjectMetadata) Object {
+	o := Describe(m)
+	if e := own(m.ManagedFields); o.Digest != "" && e != nil && e.FieldsV1 != nil {
+		o.fields = e.FieldsV1.GetRawString()
+	}
+	return o
 }
 
 // view is the state of one watch.
@@ -140,6 +168,20 @@ func (v *view) find(key Key, written uint64) (Object, Presence) {
 	default:
 		return Object{}, Unknown
 	}
+}
+
+// takeFields gives what our field manager owned of an object when it was first
+// seen, and forgets it.
+func (v *view) takeFields(key Key) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	o := v.objects[key]
+	fields := o.fields
+	if fields != "" {
+		o.fields = ""
+		v.objects[key] = o
+	}
+	return fields
 }
 
 func (v *view) members(applySet string) map[Key]Object {

@@ -1,151 +1,164 @@
-// Command bench measures the operator on the sandbox and writes JSON: wall
-// time, CPU, peak memory and API calls of a first sync of 1,000 objects, of a
-// reconcile with nothing changed and of a commit that changes one object, next
-// to the floor: the same objects sent by a bare parallel server-side-apply
-// loop.
+// Command bench measures the operator, or a peer that is described to it, on
+// the sandbox and writes JSON: wall time, CPU, memory, API calls and etcd
+// writes of the scenarios that are chosen, next to the floor: the same objects
+// sent by a bare parallel server-side-apply loop.
 package main
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/gitseal/gitseal/test/rig"
+	"github.com/gitseal/gitseal/test/bench/result"
 )
 
+// maxRounds bounds the namespaces that the key is made for.
+const maxRounds = 64
+
+type options struct {
+	out        string
+	rounds     int
+	quick      bool
+	controller *controller
+	scenarios  []scenario
+}
+
 func main() {
-	out := flag.String("out", "docs/bench", "directory for the results")
-	rounds := flag.Int("rounds", 5, "rounds of each scenario")
-	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *out, *rounds); err != nil {
+	o, err := parse(os.Args[1:])
+	if err == nil {
+		err = run(ctx, o)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}
 }
 
-// Result is what one file holds.
-type Result struct {
-	Scenario string   `json:"scenario"`
-	Machine  Machine  `json:"machine"`
-	Objects  int      `json:"objects"`
-	Rounds   []Sample `json:"rounds"`
-	Median   Sample   `json:"median"`
+func parse(args []string) (o options, err error) {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.StringVar(&o.out, "out", "docs/bench", "directory for the results; empty writes none")
+	flags.IntVar(&o.rounds, "rounds", 5, "rounds of each scenario; the dear ones take fewer")
+	flags.BoolVar(&o.quick, "quick", false, "small workloads, one round, no long waits: to see that all works")
+	names := flags.String("scenario", "", "comma-separated names; empty means all")
+	list := flags.Bool("list", false, "list the scenarios")
+	of := flags.String("controller", result.Gitseal, "what to measure: a name under test/bench/peers, or a file that describes it")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if o.controller, err = loadController(*of); err != nil {
+		return o, err
+	}
+	if o.scenarios, err = choose(*names, o.quick); err != nil {
+		return o, err
+	}
+	if *list {
+		for _, s := range o.scenarios {
+			fmt.Printf("%-26s %s\n", s.name(), s.what)
+		}
+		o.scenarios = nil
+	}
+	if o.quick {
+		o.rounds = 1
+	}
+	return o, nil
 }
 
-// Machine names where a result comes from.
-type Machine struct {
-	CPU    string `json:"cpu"`
-	Cores  int    `json:"cores"`
-	Memory string `json:"memory"`
-	Go     string `json:"go"`
-	Kernel string `json:"kernel"`
+// choose finds scenarios by name. The quick ones stay away from large
+// workloads, unless they are named.
+func choose(names string, quick bool) ([]scenario, error) {
+	all := scenarios()
+	if names == "" {
+		if quick {
+			all = slices.DeleteFunc(all, func(s scenario) bool { return s.workload.objects() > 1000 })
+		}
+		return all, nil
+	}
+	var chosen []scenario
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(all, func(s scenario) bool { return s.name() == name })
+		if i < 0 {
+			return nil, fmt.Errorf("no scenario %q: -list shows them", name)
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
 }
 
-// Sample is one round.
-type Sample struct {
-	// FloorSeconds is the bare loop of the same round, where there is one.
-	FloorSeconds float64 `json:"floorSeconds,omitempty"`
-	// AppliedSeconds is until the last object was there, ReadySeconds until
-	// the Application said so.
-	AppliedSeconds float64 `json:"appliedSeconds"`
-	ReadySeconds   float64 `json:"readySeconds,omitempty"`
-	ObjectsPerSec  float64 `json:"objectsPerSecond,omitempty"`
-	TimesFloor     float64 `json:"timesFloor,omitempty"`
-	// CPUSeconds and PeakRSSMiB are the operator's.
-	CPUSeconds float64 `json:"operatorCPUSeconds"`
-	PeakRSSMiB float64 `json:"operatorPeakRSSMiB"`
-	// Calls are the operator's requests by method, as it counts them; Objects
-	// the API server's by verb and resource, for the kinds applied, minus what
-	// others did.
-	Calls      map[string]int `json:"operatorCallsByMethod"`
-	TotalCalls int            `json:"operatorCalls"`
-	Objects    map[string]int `json:"apiServerCallsForObjects,omitempty"`
-}
-
-func run(ctx context.Context, out string, rounds int) error {
-	dir, err := os.MkdirTemp("", "gitseal-bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	say("starting the sandbox")
-	r, err := rig.Start(ctx, dir)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = r.Close() }()
-	b := &bench{rig: r, out: out, rounds: rounds}
-	if err := b.prepare(ctx); err != nil {
-		return err
-	}
-	for _, scenario := range []func(context.Context) error{b.firstSync, b.noChange, b.oneChange} {
-		if err := scenario(ctx); err != nil {
+// run plays the scenarios of each workload on one sandbox.
+func run(ctx context.Context, o options) error {
+	for _, w := range workloads() {
+		of := slices.DeleteFunc(slices.Clone(o.scenarios), func(s scenario) bool { return s.workload.name != w.name })
+		if len(of) == 0 {
+			continue
+		}
+		if err := playAll(ctx, o, w, of); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *bench) write(name string, objects int, samples []Sample) error {
-	result := Result{Scenario: name, Machine: machine(), Objects: objects, Rounds: samples, Median: median(samples)}
-	raw, err := json.MarshalIndent(result, "", "  ")
+func playAll(ctx context.Context, o options, w workload, of []scenario) (err error) {
+	s, err := newStage(ctx, w, o.controller)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(b.out, 0o755); err != nil {
-		return err
-	}
-	m := result.Median
-	say("%s: applied in %.2fs (%.2fx the floor of %.2fs), ready in %.2fs, %.2f CPU s, %.0f MiB, %d calls %v",
-		name, m.AppliedSeconds, m.TimesFloor, m.FloorSeconds, m.ReadySeconds, m.CPUSeconds, m.PeakRSSMiB, m.TotalCalls, m.Calls)
-	return os.WriteFile(filepath.Join(b.out, name+".json"), append(raw, '\n'), 0o644)
-}
-
-// median is the round whose applied time is the middle one: its figures belong
-// together.
-func median(samples []Sample) Sample {
-	sorted := slices.Clone(samples)
-	slices.SortFunc(sorted, func(a, b Sample) int {
-		if a.AppliedSeconds < b.AppliedSeconds {
-			return -1
+	defer func() { err = errors.Join(err, s.close()) }()
+	for _, scenario := range of {
+		if missing := scenario.missing(o.controller); missing != "" {
+			say("%s: left out, because the description of %s has no %s", scenario.name(), o.controller.Name, missing)
+			continue
 		}
-		return 1
-	})
-	return sorted[len(sorted)/2]
-}
-
-func machine() Machine {
-	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version()}
-	m.CPU = field("/proc/cpuinfo", "model name")
-	m.Memory = field("/proc/meminfo", "MemTotal")
-	if raw, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		m.Kernel = strings.TrimSpace(string(raw))
-	}
-	return m
-}
-
-func field(file, name string) string {
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		return ""
-	}
-	for line := range strings.Lines(string(raw)) {
-		if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == name {
-			return strings.TrimSpace(v)
+		if err := playOne(ctx, o, s, scenario); err != nil {
+			return fmt.Errorf("%s: %w", scenario.name(), err)
 		}
 	}
-	return ""
+	return nil
+}
+
+func playOne(ctx context.Context, o options, s *stage, of scenario) error {
+	r := result.Result{
+		Scenario: of.name(), What: of.what, Controller: o.controller.Name,
+		Machine: machine(), Workload: s.workload.describe(),
+	}
+	if o.controller.Name == result.Gitseal {
+		r.Targets = of.targets
+	}
+	rounds := min(o.rounds, of.most)
+	for i := range rounds {
+		round, err := of.play(ctx, s, of, o.quick)
+		if err != nil {
+			return err
+		}
+		r.Rounds = append(r.Rounds, round)
+		say("%s: round %d of %d: %s", of.name(), i+1, rounds, oneLine(round))
+	}
+	r.Complete()
+	for _, t := range r.Targets {
+		say("%s: %s: %g, target %g, met: %v", of.name(), t.What, t.Got, t.AtMost, t.Met)
+	}
+	if o.out == "" {
+		return nil
+	}
+	return r.Write(o.out)
+}
+
+func oneLine(r result.Round) string {
+	var words []string
+	for name, v := range r.Values {
+		words = append(words, fmt.Sprintf("%s %.4g", name, v))
+	}
+	slices.Sort(words)
+	return fmt.Sprintf("%s; own calls %v; server %v; etcd %v", strings.Join(words, ", "), r.OwnCalls, r.ServerCalls, r.EtcdWrites)
 }
 
 func say(format string, args ...any) {

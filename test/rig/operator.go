@@ -26,21 +26,42 @@ type Operator struct {
 	Temp    string
 	// MetricsURL serves its metrics.
 	MetricsURL string
+	// WebhookURL receives webhooks.
+	WebhookURL string
 
 	command *exec.Cmd
 	ended   chan error
 }
 
+// Launch says how an operator runs. The zero value is the program as built, with
+// the API server before it.
+type Launch struct {
+	// Program and Env run something else than bin/gitseal-controller.
+	Program string
+	Env     []string
+	// Through is the proxy by which the API server is reached.
+	Through *Proxy
+	Args    []string
+}
+
 // StartOperator starts the operator with the ServiceAccount's token and waits
 // until it answers. Its log is at the highest verbosity.
 func (r *Rig) StartOperator(ctx context.Context, args ...string) (*Operator, error) {
+	return r.StartOperatorAs(ctx, Launch{Args: args})
+}
+
+// StartOperatorAs does as StartOperator, in another way.
+func (r *Rig) StartOperatorAs(ctx context.Context, how Launch) (*Operator, error) {
 	dir, err := os.MkdirTemp(r.Dir, "operator-")
 	if err != nil {
 		return nil, err
 	}
-	kubeconfig, err := r.operatorKubeconfig(ctx, dir)
+	kubeconfig, err := r.operatorKubeconfig(ctx, dir, how.Through)
 	if err != nil {
 		return nil, err
+	}
+	if how.Program == "" {
+		how.Program = r.Bin("gitseal-controller")
 	}
 	metrics, err := freeAddress()
 	if err != nil {
@@ -50,9 +71,13 @@ func (r *Rig) StartOperator(ctx context.Context, args ...string) (*Operator, err
 	if err != nil {
 		return nil, err
 	}
+	webhooks, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
 	o := &Operator{
 		LogFile: filepath.Join(dir, "log"), Scratch: filepath.Join(dir, "scratch"), Temp: filepath.Join(dir, "tmp"),
-		MetricsURL: "http://" + metrics + "/metrics", ended: make(chan error, 1),
+		MetricsURL: "http://" + metrics + "/metrics", WebhookURL: "http://" + webhooks, ended: make(chan error, 1),
 	}
 	for _, d := range []string{o.Scratch, o.Temp} {
 		if err := os.Mkdir(d, 0o700); err != nil {
@@ -64,12 +89,12 @@ func (r *Rig) StartOperator(ctx context.Context, args ...string) (*Operator, err
 		return nil, err
 	}
 	defer log.Close()
-	o.command = exec.Command(r.Bin("gitseal-controller"), append([]string{
+	o.command = exec.Command(how.Program, append([]string{
 		"--kubeconfig", kubeconfig, "--scratch", o.Scratch, "--leader-elect=false", "--log-level=debug", "--log-format=text",
-		"--metrics-bind-address", metrics, "--health-probe-bind-address", health,
-	}, args...)...)
+		"--metrics-bind-address", metrics, "--health-probe-bind-address", health, "--webhook-bind-address", webhooks,
+	}, how.Args...)...)
 	o.command.Stdout, o.command.Stderr = log, log
-	o.command.Env = append(os.Environ(), "TMPDIR="+o.Temp)
+	o.command.Env = append(append(os.Environ(), "TMPDIR="+o.Temp), how.Env...)
 	o.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := o.command.Start(); err != nil {
 		return nil, fmt.Errorf("start the operator: %w", err)
@@ -82,7 +107,7 @@ func (r *Rig) StartOperator(ctx context.Context, args ...string) (*Operator, err
 	return o, o.waitReady(ctx, o.MetricsURL)
 }
 
-func (r *Rig) operatorKubeconfig(ctx context.Context, dir string) (string, error) {
+func (r *Rig) operatorKubeconfig(ctx context.Context, dir string, through *Proxy) (string, error) {
 	token, err := r.Kubectl(ctx, "", "create", "token", v1alpha1.OperatorServiceAccount, "--namespace", v1alpha1.OperatorNamespace, "--duration=24h")
 	if err != nil {
 		return "", err
@@ -90,6 +115,9 @@ func (r *Rig) operatorKubeconfig(ctx context.Context, dir string) (string, error
 	config := clientcmdapi.NewConfig()
 	config.Clusters["sandbox"] = &clientcmdapi.Cluster{
 		Server: r.Config.Host, CertificateAuthority: r.Config.CAFile, CertificateAuthorityData: r.Config.CAData,
+	}
+	if through != nil {
+		config.Clusters["sandbox"] = &clientcmdapi.Cluster{Server: through.URL(), CertificateAuthorityData: through.CA()}
 	}
 	config.AuthInfos["operator"] = &clientcmdapi.AuthInfo{Token: strings.TrimSpace(token)}
 	config.Contexts["operator"] = &clientcmdapi.Context{Cluster: "sandbox", AuthInfo: "operator"}

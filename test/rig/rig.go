@@ -86,7 +86,12 @@ func Start(ctx context.Context, dir string) (*Rig, error) {
 // Main runs the tests of a package on a sandbox with an operator, and returns
 // the exit code. Ready is told of both before the tests begin.
 func Main(tests interface{ Run() int }, ready func(*Rig, *Operator)) int {
-	code, err := mainOn(tests, ready)
+	return MainAs(tests, func(r *Rig) (*Operator, error) { return r.StartOperator(context.Background()) }, ready)
+}
+
+// MainAs does as Main, with an operator that is launched in another way.
+func MainAs(tests interface{ Run() int }, launch func(*Rig) (*Operator, error), ready func(*Rig, *Operator)) int {
+	code, err := mainOn(tests, launch, ready)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -94,19 +99,18 @@ func Main(tests interface{ Run() int }, ready func(*Rig, *Operator)) int {
 	return code
 }
 
-func mainOn(tests interface{ Run() int }, ready func(*Rig, *Operator)) (code int, err error) {
+func mainOn(tests interface{ Run() int }, launch func(*Rig) (*Operator, error), ready func(*Rig, *Operator)) (code int, err error) {
 	dir, err := os.MkdirTemp("", "gitseal-test-")
 	if err != nil {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	ctx := context.Background()
-	r, err := Start(ctx, dir)
+	r, err := Start(context.Background(), dir)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	o, err := r.StartOperator(ctx)
+	o, err := launch(r)
 	if err != nil {
 		return 0, err
 	}
@@ -256,4 +260,19 @@ func findRoot() (string, error) {
 		}
 		dir = parent
 	}
+}
+
+// Halt kills a program of the sandbox, and keeps it down until Resume.
+func (r *Rig) Halt(ctx context.Context, program string) error { return r.sandbox(ctx, "halt", program) }
+
+// Resume lets a program run again. It may take a moment to serve.
+func (r *Rig) Resume(ctx context.Context, program string) error {
+	return r.sandbox(ctx, "resume", program)
+}
+
+func (r *Rig) sandbox(ctx context.Context, verb, program string) error {
+	if out, err := r.command(ctx, r.Bin("sandbox"), verb, "--dir", r.Dir, program).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", verb, program, err, out)
+	}
+	return nil
 }

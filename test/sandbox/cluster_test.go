@@ -172,6 +172,28 @@ func TestUpReportsTheProgramThatDied(t *testing.T) {
 	wantNoProcess(t, dir)
 }
 
+func TestAHaltedProgramComesBackWithItsData(t *testing.T) {
+	dir := t.TempDir()
+	s := startDetached(t, program(t, "up", "--dir", dir, "--assets", assets(t), "--detach"), dir)
+	mustRun(t, kubectl(t, s, "create", "configmap", "kept"))
+	for _, name := range []string{"etcd", "kube-apiserver"} {
+		mustRun(t, program(t, "halt", "--dir", dir, name))
+		if out, err := output(kubectl(t, s, "--request-timeout=2s", "get", "configmap", "kept")); err == nil {
+			t.Errorf("without %s the ConfigMap was read:\n%s", name, out)
+		}
+		mustRun(t, program(t, "resume", "--dir", dir, name))
+		poll(t, time.Minute, "the ConfigMap is there again", func() bool {
+			_, err := output(kubectl(t, s, "--request-timeout=2s", "get", "configmap", "kept"))
+			return err == nil
+		})
+	}
+	if out, err := output(program(t, "halt", "--dir", dir, "nobody")); err == nil {
+		t.Errorf("halt of a program that is not there succeeded:\n%s", out)
+	}
+	mustRun(t, program(t, "halt", "--dir", dir, "kube-apiserver"))
+	wantCleanDown(t, dir)
+}
+
 func TestUpShowsTheEndOfTheLogOfWhatCannotStart(t *testing.T) {
 	dir, broken := t.TempDir(), t.TempDir()
 	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"} {

@@ -22,6 +22,8 @@ const usage = `usage:
   sandbox up --dir DIR [--assets DIR] [--basic-auth USER:PASSWORD] [--detach]
   sandbox down --dir DIR
   sandbox repo --dir DIR NAME
+  sandbox halt --dir DIR PROGRAM
+  sandbox resume --dir DIR PROGRAM
 `
 
 // errUsage says that the arguments made no sense; the usage has been printed.
@@ -45,7 +47,7 @@ func main() {
 
 func run(ctx context.Context, args []string, out, diagnostics io.Writer) error {
 	verbs := map[string]func(context.Context, []string, io.Writer, io.Writer) error{
-		"up": runUp, "down": runDown, "repo": runRepo,
+		"up": runUp, "down": runDown, "repo": runRepo, "halt": runHalt, "resume": runResume,
 	}
 	if len(args) == 0 || verbs[args[0]] == nil {
 		fmt.Fprint(diagnostics, usage)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -57,7 +58,9 @@ type supervisor struct {
 	out     io.Writer
 	begun   time.Time
 	group   *process.Group
-	state   *state.Sandbox
+
+	mu    sync.Mutex // over state, once the sandbox is ready
+	state *state.Sandbox
 }
 
 // up runs a sandbox until the context ends or one of its programs does.
@@ -71,6 +74,7 @@ func up(ctx context.Context, o upOptions, out io.Writer) error {
 	s := &supervisor{options: o, out: out, begun: time.Now()}
 	programs, group := process.NewGroup(ctx)
 	s.group = group
+	group.Restarted = s.enter
 	err = s.run(programs)
 	s.printf("stopping")
 	group.Stop(stopGrace)
@@ -99,13 +103,19 @@ func (s *supervisor) run(ctx context.Context) error {
 	if err := s.startCluster(ctx); err != nil {
 		return err
 	}
-	s.state.Ready = true
-	if err := s.state.Write(); err != nil {
+	if err := s.markReady(); err != nil {
 		return err
 	}
 	s.printf("ready: export KUBECONFIG=%s", s.state.Kubeconfig)
 	<-ctx.Done()
 	return context.Cause(ctx)
+}
+
+func (s *supervisor) markReady() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.Ready = true
+	return s.state.Write()
 }
 
 // begin writes the first state, by which `down` finds even what never got ready.
@@ -173,7 +183,9 @@ func (s *supervisor) adopt(path string) error {
 
 // enter notes a started child, so that `down` can end it without us.
 func (s *supervisor) enter(c *process.Child) error {
-	s.state.Processes = append(s.state.Processes, state.Process{Name: c.Spec.Name, Identity: c.Identity, Log: c.Spec.Log})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.Enter(state.Process{Name: c.Spec.Name, Identity: c.Identity, Log: c.Spec.Log})
 	return s.state.Write()
 }
 

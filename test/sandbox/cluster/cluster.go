@@ -119,6 +119,7 @@ func (s *Starter) launch(name string, flags []string) error {
 		Dir:  s.Dir,
 		Env:  []string{"HOME=" + s.Dir, "PATH=" + os.Getenv("PATH")},
 		Log:  filepath.Join(s.Dir, "logs", name+".log"),
+		Halt: state.HaltPath(s.Dir, name),
 	})
 	if err != nil {
 		return err

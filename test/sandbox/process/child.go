@@ -21,6 +21,15 @@ type Spec struct {
 	Env  []string
 	Dir  string
 	Log  string
+	// Halt is a file. While it is there the program's end is no failure, and
+	// when it has gone the program is started again.
+	Halt string
+}
+
+// halted reports whether the program is meant to be down.
+func (s Spec) halted() bool {
+	_, err := os.Stat(s.Halt)
+	return s.Halt != "" && err == nil
 }
 
 // Child is a started program.
@@ -34,7 +43,7 @@ type Child struct {
 
 // start runs the program with its output in its log file.
 func start(spec Spec) (*Child, error) {
-	log, err := os.OpenFile(spec.Log, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	log, err := os.OpenFile(spec.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,9 @@ package process
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -10,6 +13,10 @@ import (
 // Group is the set of children that stand and fall together: the first that
 // dies cancels the context of all who work with them.
 type Group struct {
+	// Restarted is told of every child that takes the place of one that was
+	// halted; nil means that nobody cares.
+	Restarted func(*Child) error
+
 	cancel context.CancelCauseFunc
 
 	mu       sync.Mutex
@@ -24,8 +31,17 @@ func NewGroup(ctx context.Context) (context.Context, *Group) {
 	return ctx, &Group{cancel: cancel}
 }
 
-// Start runs a program as a member of the group.
+// Start runs a program as a member of the group, with a log of its own.
 func (g *Group) Start(spec Spec) (*Child, error) {
+	for _, old := range []string{spec.Log, spec.Halt} {
+		if err := os.Remove(old); old != "" && err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return g.begin(spec)
+}
+
+func (g *Group) begin(spec Spec) (*Child, error) {
 	c, err := start(spec)
 	if err != nil {
 		return nil, err
@@ -39,13 +55,41 @@ func (g *Group) Start(spec Spec) (*Child, error) {
 
 func (g *Group) watch(c *Child) {
 	<-c.done
-	g.mu.Lock()
-	stopping := g.stopping
-	g.mu.Unlock()
-	if !stopping {
+	switch halted := c.Spec.halted(); {
+	case g.isStopping():
+	case halted:
+		if err := g.restart(c); err != nil {
+			g.cancel(err)
+		}
+	default:
 		g.cancel(&DiedError{Name: c.Spec.Name, Log: c.Spec.Log, Tail: tail(c.Spec.Log), Err: c.err})
 	}
 }
+
+// restart starts a child again when it is no longer halted.
+func (g *Group) restart(c *Child) error {
+	tick := time.NewTicker(haltInterval)
+	defer tick.Stop()
+	for c.Spec.halted() {
+		<-tick.C
+		if g.isStopping() {
+			return nil
+		}
+	}
+	next, err := g.begin(c.Spec)
+	if err != nil || g.Restarted == nil {
+		return err
+	}
+	return g.Restarted(next)
+}
+
+func (g *Group) isStopping() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.stopping
+}
+
+const haltInterval = 20 * time.Millisecond
 
 // Children lists the members in the order of their start.
 func (g *Group) Children() []*Child {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/gitseal/gitseal/test/sandbox/process"
@@ -70,6 +71,24 @@ type Process struct {
 
 // Path is where the sandbox of the directory keeps its state.
 func Path(dir string) string { return filepath.Join(dir, "sandbox.json") }
+
+// HaltPath is the file that keeps a program of the sandbox down while it is there.
+func HaltPath(dir, program string) string { return filepath.Join(dir, program+".halted") }
+
+// Enter notes a process, in place of an earlier one of the same name.
+func (s *Sandbox) Enter(p Process) {
+	s.Processes = slices.DeleteFunc(s.Processes, func(q Process) bool { return q.Name == p.Name })
+	s.Processes = append(s.Processes, p)
+}
+
+// Process returns the program of a name.
+func (s *Sandbox) Process(name string) (Process, bool) {
+	at := slices.IndexFunc(s.Processes, func(p Process) bool { return p.Name == name })
+	if at < 0 {
+		return Process{}, false
+	}
+	return s.Processes[at], true
+}
 
 // Read returns the state, or nil when the directory has no sandbox.
 func Read(dir string) (*Sandbox, error) {

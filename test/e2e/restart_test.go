@@ -1,0 +1,210 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+)
+
+// variety holds what defaulting, keyed lists, sets, atomic maps and subresources
+// make of managed fields.
+const variety = `apiVersion: v1
+kind: Service
+metadata: {name: dns}
+spec:
+  selector: {app: web}
+  ports: [{port: 53, name: tcp}, {port: 53, protocol: UDP, name: udp}]
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db, creationTimestamp: null}
+spec:
+  serviceName: db
+  replicas: 0
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      securityContext: {}
+      nodeSelector: {kubernetes.io/os: linux}
+      containers:
+        - name: db
+          image: registry.example/db:1
+          command: [run, it]
+          ports: [{containerPort: 5432}, {containerPort: 53, protocol: UDP}]
+          env: [{name: A, value: "1"}, {name: B, valueFrom: {configMapKeyRef: {name: settings, key: key, optional: true}}}]
+          resources: {limits: {cpu: 100m, memory: 64Mi}}
+          readinessProbe: {httpGet: {path: /, port: 80}}
+          volumeMounts: [{name: data, mountPath: /data}, {name: tmp, mountPath: /tmp}]
+      volumes: [{name: tmp, emptyDir: {}}]
+  volumeClaimTemplates:
+    - metadata: {name: data}
+      spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+status: {}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: deny}
+spec: {podSelector: {}, policyTypes: [Ingress], ingress: []}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: db}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: StatefulSet, name: db}
+  minReplicas: 1
+  maxReplicas: 3
+  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 80}}}]
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: db}
+spec: {maxUnavailable: 1, selector: {matchLabels: {app: db}}}
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: nightly}
+spec:
+  schedule: "0 0 * * *"
+  jobTemplate:
+    spec:
+      template:
+        spec: {restartPolicy: Never, containers: [{name: c, image: registry.example/c:1}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web, annotations: {example.com/a: b}}
+spec:
+  rules: [{host: a.example, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: mine}
+automountServiceAccountToken: false
+imagePullSecrets: [{name: pull}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: empty}
+`
+
+// applied counts the server-side applies that the API server has stored, and
+// those that it was to try only, of whatever kind.
+func applied(t *testing.T) (stored, tried int) {
+	t.Helper()
+	client, err := rest.HTTPClientFor(sandbox.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := client.Get(sandbox.Config.Host + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	lines := bufio.NewScanner(response.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		line := lines.Text()
+		if !strings.HasPrefix(line, "apiserver_request_total{") || !strings.Contains(line, `verb="APPLY"`) || !strings.Contains(line, `subresource=""`) {
+			continue
+		}
+		n, err := strconv.Atoi(line[strings.LastIndex(line, " ")+1:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(line, `dry_run="All"`) {
+			tried += n
+		} else {
+			stored += n
+		}
+	}
+	if lines.Err() != nil || stored == 0 {
+		t.Fatalf("the API server counts %d applies: %v", stored, lines.Err())
+	}
+	return stored, tried
+}
+
+// looked waits until the operator has been through the whole pipeline once
+// more, because somebody asked for a sync.
+func (s *story) looked() {
+	s.t.Helper()
+	at := strconv.FormatInt(time.Now().UnixNano(), 10)
+	s.kubectl("", "-n", s.ns, "annotate", "--overwrite", "application", "app", v1alpha1.AnnotationSyncRequestedAt+"="+at)
+	eventually(s.t, "the sync that was asked for", func(ctx context.Context) error {
+		app, err := s.read(ctx)
+		if err != nil || app.Status.LastHandledSyncAt != at {
+			return errors.Join(err, fmt.Errorf("status.lastHandledSyncAt is %q", app.Status.LastHandledSyncAt))
+		}
+		return nil
+	})
+}
+
+// restart stops the operator of the package, lets things happen meanwhile, and
+// starts the next one. Who calls it runs alone.
+func restart(t *testing.T, meanwhile func()) {
+	t.Helper()
+	if err := operator.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	meanwhile()
+	next, err := sandbox.StartOperator(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	operator = next
+}
+
+// A restarted operator knows what is in place from the objects' metadata: it
+// sends nothing, and yet it finds what happened while it was away.
+func TestARestartWritesOnlyWhatIsNotInPlace(t *testing.T) {
+	s := newStory(t, "restarted")
+	s.everywhere("cluster-admin")
+	s.sops()
+	s.write(map[string]string{
+		"web.yaml": deployment, "service.yaml": service, "variety.yaml": variety, "config.yaml": configMap("settings", "one"),
+		"crd.yaml":   fmt.Sprintf(gadgets, "gubbins", "Gubbin"),
+		"cr.yaml":    "apiVersion: example.com/v1\nkind: Gubbin\nmetadata: {name: one}\nspec: {size: 3}\n",
+		"other.yaml": configMap("other", "one"),
+	})
+	s.encrypt("db.yaml", plainSecret("db", "drift-secret-value"))
+	commit := s.push("first")
+	s.create()
+	s.waitReady(commit)
+
+	beforeStored, beforeTried := applied(t)
+	restart(t, func() {})
+	s.looked()
+	stored, tried := applied(t)
+	if stored != beforeStored || tried != beforeTried {
+		t.Errorf("%d objects were applied and %d tried after a restart with all in place, want none", stored-beforeStored, tried-beforeTried)
+	}
+
+	restart(t, func() {
+		s.kubectl("", "-n", s.ns, "patch", "configmap", "settings", "--type=merge", "-p", `{"data":{"key":"changed"}}`)
+		s.kubectl("", "-n", s.ns, "delete", "service", "web")
+		s.kubectl("", "-n", s.ns, "label", "deployment", "web", v1alpha1.ApplySetPartOfLabel+"-")
+		s.write(map[string]string{"other.yaml": configMap("other", "two")})
+		commit = s.push("second")
+	})
+	s.waitReady(commit)
+	eventually(t, "what happened meanwhile put right", func(ctx context.Context) error {
+		if _, err := get(ctx, s, "web", &corev1.Service{}); err != nil {
+			return err
+		}
+		other, err := get(ctx, s, "other", &corev1.ConfigMap{})
+		if err != nil || other.Data["key"] != "two" {
+			return errors.Join(err, fmt.Errorf("data %v", other.Data))
+		}
+		return intact(ctx, s)
+	})
+}
