@@ -42,8 +42,12 @@ test: build control-plane ## Run all tests: unit, CRD validation, CLI and end to
 	@test/run.sh
 
 .PHONY: bench
-bench: build control-plane ## Measure speed and size; JSON results go to docs/bench/.
-	go run ./test/bench -out docs/bench
+bench: build control-plane ## Measure speed and size into docs/bench/; BENCH='-quick' or '-scenario A,B'.
+	CGO_ENABLED=0 go run ./test/bench -out docs/bench $(BENCH)
+
+.PHONY: bench-report
+bench-report: ## Turn docs/bench/*.json into tables and plots.
+	CGO_ENABLED=0 go run ./test/bench/report
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME (default 30s) each.
