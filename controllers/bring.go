@@ -3,7 +3,6 @@ package controllers
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -29,7 +28,10 @@ func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) 
 	if err := r.recordParent(ctx, run, w.items); err != nil {
 		return err
 	}
-	plan := r.plan(run, w)
+	plan, err := r.plan(ctx, run, w)
+	if err != nil {
+		return err
+	}
 	if plan.Empty() {
 		run.memory.placed = w
 		return errors.Join(run.unsent(plan), r.watchBrought(ctx, run, w))
@@ -55,24 +57,21 @@ func (r *run) unsent(plan apply.Plan) error {
 	return nil
 }
 
-// plan compares the desired state with what was applied. Where drift is to be
-// ignored, it is until there is a new desired state or somebody asks.
-func (r *ApplicationReconciler) plan(run *run, w *wanted) apply.Plan {
+// plan compares the desired state with what was applied, and says what is to
+// be sent.
+func (r *ApplicationReconciler) plan(ctx context.Context, run *run, w *wanted) (apply.Plan, error) {
 	ledger := run.memory.ledger
-	ignore := run.app.Spec.Sync.Drift == v1alpha1.DriftIgnore && run.reason == v1alpha1.SyncDrift && !run.requested()
-	r.Engine.Seed(w.items, ledger, ignore && ledger.Len() == 0 && run.inPlace())
 	if run.reason == v1alpha1.SyncDrift && run.requested() {
 		run.reason = v1alpha1.SyncRequested
 	}
-	plan := r.Engine.Compare(w.items, ledger, run.now)
-	if ignore {
-		return apply.Plan{Changed: plan.Changed}
-	}
+	left := run.leaves(v1alpha1.DriftIgnore) || run.leaves(v1alpha1.DriftReport)
+	r.Engine.Seed(w.items, ledger, left && ledger.Len() == 0 && run.inPlace())
+	plan, err := r.examine(ctx, run, w, r.Engine.Compare(w.items, ledger, run.now))
 	if len(plan.Contested) > 0 {
 		run.again = plan.Again
-		run.progress = fmt.Sprintf("%s is changed back each time that it is corrected: find out who does it, or take the field out of Git", plan.Contested[0])
+		run.progress = shorten(run.redact(fight(plan.Contested[0])))
 	}
-	return plan
+	return plan, err
 }
 
 // inPlace reports whether the status, all that is known after a restart, says
@@ -90,6 +89,7 @@ func (r *ApplicationReconciler) send(ctx context.Context, run *run, w *wanted, p
 	run.memory.ledger.Correcting(plan.Drifted, run.now)
 	changed, err := r.Engine.Apply(ctx, append(plan.Changed, plan.Drifted...), run.memory.ledger, w.values)
 	run.changed += changed
+	r.tell(run, "Corrected", "Corrected drift of ", run.memory.ledger.Corrected(plan.Drifted))
 	if len(plan.Changed) > 0 {
 		run.memory.progressSince = run.now
 	}
@@ -118,7 +118,7 @@ func (r *ApplicationReconciler) correct(ctx context.Context, run *run, w *wanted
 	if w == nil {
 		return
 	}
-	plan := r.Engine.Compare(w.items, run.memory.ledger, run.now)
+	plan, _ := r.examine(ctx, run, w, r.Engine.Compare(w.items, run.memory.ledger, run.now))
 	_ = r.send(ctx, run, w, apply.Plan{Drifted: plan.Drifted})
 }
 

@@ -31,6 +31,11 @@ type run struct {
 	changed int
 	pruned  int
 
+	// examined: it is known which objects drifted. Of those, somebody fights
+	// over the contested ones.
+	examined  bool
+	contested []apply.Drift
+
 	// progress says what is waited for, once everything is applied, or before
 	// the rest is where the run is gated.
 	progress string

@@ -70,7 +70,7 @@ func (r *ApplicationReconciler) finish(ctx context.Context, run *run, err error)
 	if apierrors.IsConflict(err) {
 		return ctrl.Result{RequeueAfter: conflictRetry}, nil
 	}
-	if run.stillProgressing(err) {
+	if news := run.reportDrift(); run.stillProgressing(err) && !news {
 		return ctrl.Result{RequeueAfter: soonest(run.again, run.nextPoll())}, nil
 	}
 	run.report()

@@ -164,12 +164,7 @@ func (e *Engine) applyOne(ctx context.Context, item Item, ledger *Ledger, values
 	if err != nil {
 		return false, err
 	}
-	last, _ := ledger.get(item.ID)
-	ledger.put(item.ID, record{
-		scope: item.Scope, corrections: last.corrections, corrected: last.corrected,
-		digest: item.digest, version: a.object.ResourceVersion, owned: a.object.Owned,
-		state: a.state, note: a.note, judged: a.object.ResourceVersion,
-	})
+	ledger.applied(item, a)
 	return presence != live.Present || before.ResourceVersion != a.object.ResourceVersion, nil
 }
 

@@ -34,6 +34,11 @@ type record struct {
 	corrected   time.Time
 	// failing: the last correction was not answered well.
 	failing bool
+	// drift is what the object, at version examined, was found to differ in;
+	// nil where it does not. fought is what was put back last.
+	drift    *Drift
+	examined uint64
+	fought   *Drift
 }
 
 const (
@@ -84,6 +89,65 @@ func (l *Ledger) isProven(s live.Scope) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.proven[s]
+}
+
+// applied notes what the API server answered when an item was applied.
+func (l *Ledger) applied(item Item, a answer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := l.records[item.ID]
+	l.records[item.ID] = record{
+		scope: item.Scope, corrections: last.corrections, corrected: last.corrected, fought: cmp.Or(last.drift, last.fought),
+		digest: item.digest, version: a.object.ResourceVersion, owned: a.object.Owned,
+		state: a.state, note: a.note, judged: a.object.ResourceVersion,
+	}
+}
+
+// found notes that an object differs from its item.
+func (l *Ledger) found(item Item, version uint64, d *Drift) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.records[item.ID]
+	r.drift, r.examined = d, version
+	l.records[item.ID] = r
+}
+
+// adopt notes that an object as it was seen is what its item makes of it.
+func (l *Ledger) adopt(item Item, seen live.Object) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.records[item.ID]
+	r.drift, r.examined, r.failing = nil, 0, false
+	r.version, r.owned = seen.ResourceVersion, seen.Owned
+	l.records[item.ID] = r
+}
+
+// Drifts lists the objects that were found to differ and were not put back, in
+// order.
+func (l *Ledger) Drifts() []Drift {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []Drift
+	for _, r := range l.records {
+		if r.drift != nil {
+			all = append(all, *r.drift)
+		}
+	}
+	slices.SortFunc(all, func(a, b Drift) int { return compareIDs(a.ID, b.ID) })
+	return all
+}
+
+// Corrected says what those of items differed in that were put back.
+func (l *Ledger) Corrected(items []Item) []Drift {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []Drift
+	for _, i := range items {
+		if r := l.records[i.ID]; r.drift == nil && r.fought != nil {
+			all = append(all, *r.fought)
+		}
+	}
+	return all
 }
 
 // Correcting notes that drifted items are about to be put back.

@@ -18,11 +18,14 @@ import (
 type Plan struct {
 	// Changed items were never applied, or were applied with another content.
 	Changed []Item
-	// Drifted items are as they were applied last, but the cluster is not.
+	// Drifted items are as they were applied last, but the cluster may not be:
+	// to examine them tells.
 	Drifted []Item
+	// Reported items drifted, and have not changed since that was found.
+	Reported []Item
 	// Contested objects drifted, too, but somebody changes them back each time;
 	// the first is to be put back again after Again.
-	Contested []ID
+	Contested []Drift
 	Again     time.Duration
 	// Failing: the last try to put one of them back was refused.
 	Failing bool
@@ -40,22 +43,33 @@ func (e *Engine) Compare(items []Item, ledger *Ledger, now time.Time) Plan {
 			p.Changed = append(p.Changed, item)
 			continue
 		}
-		if e.drifted(item, &r) {
-			if rest := r.brake(now); rest <= 0 {
-				p.Drifted = append(p.Drifted, item)
-			} else {
-				p.Contested = append(p.Contested, item.ID)
-				p.Failing = p.Failing || r.failing
-				if p.Again == 0 || rest < p.Again {
-					p.Again = rest
-				}
-			}
-		} else if now.Sub(r.corrected) > 2*maxBrake {
+		switch state := e.standing(item, &r); {
+		case state == asApplied && now.Sub(r.corrected) > 2*maxBrake:
 			r.corrections = 0
+		case state == asApplied:
+		case r.brake(now) > 0:
+			p.contest(r, item.ID, now)
+		case state == reported:
+			p.Reported = append(p.Reported, item)
+		default:
+			p.Drifted = append(p.Drifted, item)
 		}
 		ledger.put(item.ID, r)
 	}
 	return p
+}
+
+func (p *Plan) contest(r record, id ID, now time.Time) {
+	d := Drift{ID: id}
+	if known := cmp.Or(r.drift, r.fought); known != nil {
+		d = *known
+	}
+	d.Contested = true
+	p.Contested = append(p.Contested, d)
+	p.Failing = p.Failing || r.failing
+	if rest := r.brake(now); p.Again == 0 || rest < p.Again {
+		p.Again = rest
+	}
 }
 
 // Seed learns, where nothing is known of items, which of them are in place: a
@@ -103,19 +117,34 @@ func (e *Engine) Settle(scopes []live.Scope, items []Item, ledger *Ledger) bool 
 	return settled
 }
 
-func (e *Engine) drifted(item Item, r *record) bool {
+// condition is what memory and the watches tell of an object.
+type condition int
+
+const (
+	asApplied condition = iota
+	suspect             // somebody changed what we own
+	reported            // it was found to differ, and has not changed since
+)
+
+func (e *Engine) standing(item Item, r *record) condition {
 	o, presence := e.watches.Find(item.Scope, item.key(), r.version)
 	switch {
+	case presence == live.Absent && r.drift != nil && r.drift.Deleted:
+		return reported
 	case presence == live.Absent:
-		return true
+		return suspect
 	case presence == live.Unknown, o.Deleting:
 		// It is about to come, or to go: either is told by the next event.
-		return false
+		return asApplied
 	case o.ResourceVersion == r.version:
-		r.owned = o.Owned
-		return false
+		r.owned, r.drift = o.Owned, nil
+		return asApplied
+	case r.drift != nil && o.ResourceVersion <= r.examined:
+		return reported
+	case o.Owned == r.owned && r.drift == nil:
+		return asApplied
 	}
-	return o.Owned != r.owned
+	return suspect
 }
 
 // Conflicts finds items that exist as members of another ApplySet whose

@@ -31,18 +31,26 @@ type answer struct {
 
 // send applies one item server-side. With dryRun nothing is stored.
 func (e *Engine) send(ctx context.Context, item Item, values *secret.Set, dryRun bool) (answer, error) {
-	client, err := e.clients.REST(item.Scope.Identity)
+	accept := acceptMetadata
+	if item.HasStatus {
+		accept = acceptObject
+	}
+	raw, err := e.patch(ctx, item, values, dryRun, accept)
 	if err != nil {
 		return answer{}, err
+	}
+	return readAnswer(raw, item, item.HasStatus)
+}
+
+// patch applies one item server-side and returns the answer.
+func (e *Engine) patch(ctx context.Context, item Item, values *secret.Set, dryRun bool, accept string) ([]byte, error) {
+	client, err := e.clients.REST(item.Scope.Identity)
+	if err != nil {
+		return nil, err
 	}
 	body, err := inject(item, values)
 	if err != nil {
-		return answer{}, err
-	}
-	wantObject := item.HasStatus
-	accept := acceptMetadata
-	if wantObject {
-		accept = acceptObject
+		return nil, err
 	}
 	request := client.Patch(types.ApplyYAMLPatchType).AbsPath(item.path).
 		SetHeader("Accept", accept).
@@ -52,13 +60,13 @@ func (e *Engine) send(ctx context.Context, item Item, values *secret.Set, dryRun
 	}
 	result := request.Body(body).Do(ctx)
 	if err := result.Error(); err != nil {
-		return answer{}, e.refusal(ctx, item, "patch", err)
+		return nil, e.refusal(ctx, item, "patch", err)
 	}
 	raw, err := result.Raw()
 	if err != nil {
-		return answer{}, e.refusal(ctx, item, "patch", err)
+		return nil, e.refusal(ctx, item, "patch", err)
 	}
-	return readAnswer(raw, item, wantObject)
+	return raw, nil
 }
 
 func readAnswer(raw []byte, item Item, whole bool) (answer, error) {
