@@ -19,7 +19,10 @@ import (
 )
 
 func main() {
-	if err := run(); err != nil {
+	stop := profile()
+	err := run()
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}

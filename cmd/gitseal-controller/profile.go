@@ -5,39 +5,35 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
-	"syscall"
 )
 
-// A build with the tag "profile", which is never shipped, writes a CPU profile
-// of its life and its heap at the end into the directory GITSEAL_PROFILE.
-func init() {
+// profile, in a build with the tag "profile", which is never shipped, writes a
+// CPU profile of the process's life and its heap at the end into the directory
+// GITSEAL_PROFILE.
+func profile() (stop func()) {
 	dir := os.Getenv("GITSEAL_PROFILE")
 	if dir == "" {
-		return
+		return func() {}
 	}
-	cpu, err := os.Create(filepath.Join(dir, fmt.Sprintf("cpu-%d.pprof", os.Getpid())))
+	if err := pprof.StartCPUProfile(create(dir, "cpu")); err != nil {
+		panic(err)
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		runtime.GC()
+		if err := pprof.WriteHeapProfile(create(dir, "heap")); err != nil {
+			panic(err)
+		}
+	}
+}
+
+func create(dir, what string) *os.File {
+	f, err := os.Create(filepath.Join(dir, fmt.Sprintf("%s-%d.pprof", what, os.Getpid())))
 	if err != nil {
 		panic(err)
 	}
-	if err := pprof.StartCPUProfile(cpu); err != nil {
-		panic(err)
-	}
-	ended := make(chan os.Signal, 1)
-	signal.Notify(ended, syscall.SIGTERM)
-	go func() {
-		<-ended
-		pprof.StopCPUProfile()
-		heap, err := os.Create(filepath.Join(dir, fmt.Sprintf("heap-%d.pprof", os.Getpid())))
-		if err != nil {
-			panic(err)
-		}
-		runtime.GC()
-		if err := pprof.WriteHeapProfile(heap); err != nil {
-			panic(err)
-		}
-	}()
+	return f
 }
