@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -42,6 +43,7 @@ type Engine struct {
 	digest            func([]byte) string
 	operatorNamespace string
 	slots             chan struct{} // bounds requests in flight, over all Applications
+	proofs            *proofs
 }
 
 // Options configures an Engine.
@@ -55,6 +57,8 @@ type Options struct {
 	OperatorNamespace string
 	// Parallel is how many requests may be in flight. Default: 32.
 	Parallel int
+	// Clock says how old an experience is. Nil means the real one.
+	Clock clock.PassiveClock
 }
 
 const defaultParallel = 32
@@ -64,10 +68,13 @@ func NewEngine(o Options) *Engine {
 	if o.Parallel <= 0 {
 		o.Parallel = defaultParallel
 	}
+	if o.Clock == nil {
+		o.Clock = clock.RealClock{}
+	}
 	return &Engine{
 		clients: o.Clients, mapper: o.Mapper, watches: o.Watches, digest: o.Digest,
 		operatorNamespace: o.OperatorNamespace,
-		slots:             make(chan struct{}, o.Parallel),
+		slots:             make(chan struct{}, o.Parallel), proofs: newProofs(o.Clock),
 	}
 }
 
@@ -96,7 +103,8 @@ func (e *Engine) each(ctx context.Context, items []Item, do func(context.Context
 // Preflight looks for what would stop a sync half-way, before anything is
 // applied. It injects values into everything that takes some, and sends as a
 // dry run one item of each resource and namespace that nothing was applied to
-// before, for a missing namespace or right. After the first sync it sends as a
+// before, for a missing namespace or right, unless the same ServiceAccount has
+// just done so for another Application. After the first sync it sends as a
 // dry run whatever holds values, too: one may be immutable, or a webhook may
 // be against it. In the first, that would double the calls. What is in a later
 // sync wave than the first of items may need what the earlier ones bring.
@@ -109,7 +117,7 @@ func (e *Engine) Preflight(ctx context.Context, items []Item, ledger *Ledger, va
 		if _, err := inject(item, values); err != nil {
 			return err
 		}
-		proven := seen[item.Scope] || ledger.isProven(item.Scope)
+		proven := seen[item.Scope] || ledger.isProven(item.Scope) || e.proofs.recent(item.Scope)
 		if item.SyncWave > next[0].SyncWave || item.Defined || item.Housed || leans(item) || proven && (!later || !item.HasTokens) {
 			continue
 		}
@@ -120,6 +128,7 @@ func (e *Engine) Preflight(ctx context.Context, items []Item, ledger *Ledger, va
 		_, err := e.send(ctx, item, values, true)
 		if err == nil {
 			ledger.prove(item.Scope)
+			e.proofs.note(item.Scope)
 		}
 		return err
 	})
@@ -162,8 +171,10 @@ func (e *Engine) applyOne(ctx context.Context, item Item, ledger *Ledger, values
 	before, presence := e.watches.Find(item.Scope, item.key(), 0)
 	a, err := e.send(ctx, item, values, false)
 	if err != nil {
+		e.proofs.drop(item.Scope)
 		return false, err
 	}
+	e.proofs.note(item.Scope)
 	ledger.applied(item, a)
 	return presence != live.Present || before.ResourceVersion != a.object.ResourceVersion, nil
 }
