@@ -57,6 +57,7 @@ type ApplicationReconciler struct {
 
 	signals  *Signals
 	memories memories
+	heldKeys heldKeys
 }
 
 // +kubebuilder:rbac:groups=gitseal.dev,resources=applications,verbs=get;list;watch;patch
@@ -135,6 +136,10 @@ func (r *ApplicationReconciler) forget(name types.NamespacedName) {
 	r.Watches.Release(apply.Target{Application: name}.ApplySet())
 	r.signals.forget(name)
 	r.memories.drop(name)
+	r.heldKeys.keep(func(s live.Scope) bool {
+		_, presence := r.Watches.Find(s, scopeKey(s), 0)
+		return presence != live.Unknown
+	})
 }
 
 const defaultTimeout = 5 * time.Minute

@@ -108,25 +108,24 @@ func (r *ApplicationReconciler) watchRefusal(ctx context.Context, err error) err
 
 // key reads one key, unless the one held is the newest.
 func (r *ApplicationReconciler) key(ctx context.Context, run *run, scope live.Scope) (heldKey, error) {
-	held := run.memory.keys[scope]
+	held := r.heldKeys.get(scope)
 	o, presence := r.Watches.Find(scope, scopeKey(scope), held.version)
 	if presence == live.Absent {
-		delete(run.memory.keys, scope)
+		r.heldKeys.drop(scope)
 		return heldKey{}, r.missing(run, scope, v1alpha1.ReasonKeyUnavailable)
 	}
-	if held.version != 0 && presence == live.Present && o.ResourceVersion == held.version {
-		return held, held.err
-	}
-	s, err := r.readSecret(ctx, run, scope, v1alpha1.ReasonKeyUnavailable)
-	if err != nil {
-		return heldKey{}, err
-	}
-	held = heldKey{version: live.Version(s.ResourceVersion), ring: sops.NewKeyring()}
-	held.err = r.mayUse(run.app, s)
-	if held.err == nil {
+	if held.version == 0 || presence != live.Present || o.ResourceVersion != held.version {
+		s, err := r.readSecret(ctx, run, scope, v1alpha1.ReasonKeyUnavailable)
+		if err != nil {
+			return heldKey{}, err
+		}
+		held = heldKey{version: live.Version(s.ResourceVersion), allowed: s.Annotations[v1alpha1.AnnotationAllowedNamespaces], ring: sops.NewKeyring()}
 		held.err = held.ring.AddSecret(fmt.Sprintf("Secret %q in namespace %q", s.Name, s.Namespace), s.Data)
+		r.heldKeys.put(scope, held)
 	}
-	run.memory.keys[scope] = held
+	if err := r.mayUse(run.app, scope, held.allowed); err != nil {
+		return held, err
+	}
 	return held, held.err
 }
 
@@ -134,17 +133,17 @@ func scopeKey(s live.Scope) live.Key { return live.Key{Namespace: s.Namespace, N
 
 // mayUse is the default deny: a key in the operator's namespace serves only
 // the namespaces that it names.
-func (r *ApplicationReconciler) mayUse(app *v1alpha1.Application, s *corev1.Secret) error {
-	if s.Namespace == app.Namespace && s.Namespace != r.OperatorNamespace {
+func (r *ApplicationReconciler) mayUse(app *v1alpha1.Application, key live.Scope, allowed string) error {
+	if key.Namespace == app.Namespace && key.Namespace != r.OperatorNamespace {
 		return nil
 	}
-	for _, ns := range strings.Split(s.Annotations[v1alpha1.AnnotationAllowedNamespaces], ",") {
+	for ns := range strings.SplitSeq(allowed, ",") {
 		if strings.TrimSpace(ns) == app.Namespace {
 			return nil
 		}
 	}
-	return failure.Stallf(v1alpha1.ReasonKeyUnavailable, "key %q may not be used from namespace %q", s.Name, app.Namespace).
-		WithHint("whoever owns the key can allow it: kubectl gitseal keys allow %s --for %s", s.Name, app.Namespace)
+	return failure.Stallf(v1alpha1.ReasonKeyUnavailable, "key %q may not be used from namespace %q", key.Name, app.Namespace).
+		WithHint("whoever owns the key can allow it: kubectl gitseal keys allow %s --for %s", key.Name, app.Namespace)
 }
 
 func (r *ApplicationReconciler) missing(run *run, scope live.Scope, reason string) error {

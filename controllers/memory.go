@@ -10,7 +10,6 @@ import (
 	"github.com/gitseal/gitseal/internal/apply"
 	"github.com/gitseal/gitseal/internal/live"
 	"github.com/gitseal/gitseal/internal/secret"
-	"github.com/gitseal/gitseal/internal/sops"
 	"github.com/gitseal/gitseal/internal/source"
 )
 
@@ -29,7 +28,6 @@ type memory struct {
 	polledSpec int64
 	missedAt   time.Time
 
-	keys        map[live.Scope]heldKey
 	credentials heldCredentials
 
 	// wanted is the last good desired state. refusal says why the newest
@@ -58,12 +56,6 @@ type memory struct {
 	status        *v1alpha1.ApplicationStatus
 	statusVersion uint64
 	statusAt      time.Time
-}
-
-type heldKey struct {
-	version uint64
-	ring    *sops.Keyring
-	err     error
 }
 
 type heldCredentials struct {
@@ -119,7 +111,7 @@ func (m *memories) of(name types.NamespacedName, uid types.UID) *memory {
 		m.all = map[types.NamespacedName]*memory{}
 	}
 	if held := m.all[name]; held == nil || held.uid != uid {
-		m.all[name] = &memory{uid: uid, ledger: apply.NewLedger(), keys: map[live.Scope]heldKey{}}
+		m.all[name] = &memory{uid: uid, ledger: apply.NewLedger()}
 	}
 	return m.all[name]
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/gitseal/gitseal/internal/apply"
 	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/live"
+	"github.com/gitseal/gitseal/internal/sops"
 	"github.com/gitseal/gitseal/internal/source"
 )
 
@@ -253,8 +254,7 @@ func TestKeysAreDeniedByDefault(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDesk(t)
-			s := secretNamed("k", tt.namespace, map[string]string{v1alpha1.AnnotationAllowedNamespaces: tt.allowed})
-			if err := d.mayUse(d.app, s); (err == nil) != tt.ok {
+			if err := d.mayUse(d.app, secretScope(tt.namespace, "k"), tt.allowed); (err == nil) != tt.ok {
 				t.Errorf("mayUse() = %v, want allowed %v", err, tt.ok)
 			}
 		})
@@ -356,8 +356,35 @@ func TestAKeyIsReadOnceAndAgainWhenItChanges(t *testing.T) {
 		t.Errorf("keys(allowed, but empty) = %v, want it to be read anew and found to hold no key", err)
 	}
 	d.watches.absent = live.Absent
-	if _, err := d.keys(t.Context(), run); err == nil || len(run.memory.keys) != 0 {
-		t.Errorf("keys(deleted) = %v with %d keys held, want it forgotten", err, len(run.memory.keys))
+	if _, err := d.keys(t.Context(), run); err == nil || len(d.heldKeys.all) != 0 {
+		t.Errorf("keys(deleted) = %v with %d keys held, want it forgotten", err, len(d.heldKeys.all))
+	}
+}
+
+func TestAKeyIsHeldForAllAndForgottenWithTheLast(t *testing.T) {
+	d := newDesk(t)
+	ref := v1alpha1.SOPSKey{KeyRef: &v1alpha1.LocalReference{Name: "k"}}
+	app := d.read(t)
+	app.Spec.Secrets = v1alpha1.Secrets{Policy: v1alpha1.PolicySOPS, SOPS: &v1alpha1.SOPS{Keys: []v1alpha1.SOPSKey{ref}}}
+	scope := d.keyScope(app, ref)
+	d.heldKeys.put(scope, heldKey{version: 7, allowed: "ns", ring: sops.NewKeyring()})
+	d.watches.present = &live.Object{ResourceVersion: 7}
+	if _, err := d.keys(t.Context(), d.begin(app)); err != nil {
+		t.Errorf("keys() = %v, want the key that another Application has read: there is no such Secret to read", err)
+	}
+	app.Namespace = "other"
+	_, err := d.keys(t.Context(), d.begin(app))
+	if f := failure.From(err, ""); f.Class != failure.Stall || !strings.Contains(f.Message(), `may not be used from namespace "other"`) {
+		t.Errorf("keys(not allowed) = %v, want the default deny", err)
+	}
+	d.forget(types.NamespacedName{Namespace: "ns", Name: "another"})
+	if len(d.heldKeys.all) != 1 {
+		t.Error("a key that is watched was forgotten")
+	}
+	d.watches.present, d.watches.absent = nil, live.Unknown
+	d.forget(types.NamespacedName{Namespace: "ns", Name: "app"})
+	if len(d.heldKeys.all) != 0 {
+		t.Error("a key that nobody watches is held")
 	}
 }
 

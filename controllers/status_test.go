@@ -39,6 +39,8 @@ type noWatches struct {
 	asked  [][]live.Scope
 	gone   []string
 	absent live.Presence
+	// present is found everywhere, where it is not nil.
+	present *live.Object
 }
 
 func (w *noWatches) Ensure(_ context.Context, _ string, scopes []live.Scope) error {
@@ -52,6 +54,9 @@ func (w *noWatches) Ensure(_ context.Context, _ string, scopes []live.Scope) err
 }
 func (w *noWatches) Release(owner string) { w.gone = append(w.gone, owner) }
 func (w *noWatches) Find(live.Scope, live.Key, uint64) (live.Object, live.Presence) {
+	if w.present != nil {
+		return *w.present, live.Present
+	}
 	return live.Object{}, w.absent
 }
 func (w *noWatches) Members(live.Scope, string) map[live.Key]live.Object { return nil }
