@@ -44,7 +44,7 @@ type ApplicationReconciler struct {
 	// Client reads Applications from the cache and writes them.
 	Client client.Client
 	// Secrets reads, as the operator and past the cache, the Secrets that
-	// Applications name.
+	// Applications name, and the Applications that the cache does not know yet.
 	Secrets   client.Reader
 	Source    Source
 	Watches   Watcher
@@ -122,6 +122,7 @@ func (r *ApplicationReconciler) SetupWithManager(mgr ctrl.Manager, signals *Sign
 	err := ctrl.NewControllerManagedBy(mgr).Named("application").
 		Watches(&v1alpha1.Application{}, &noticing{signals: signals, clock: r.Clock}, builder.WithPredicates(asked)).
 		Watches(&v1alpha1.Application{}, handler.EnqueueRequestsFromMapFunc(r.dependents), builder.WithPredicates(readyChanged())).
+		Watches(&v1alpha1.Application{}, r.conflictNews()).
 		WatchesRawSource(crsource.Func(signals.Start)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
 		Complete(r)

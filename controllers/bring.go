@@ -22,6 +22,7 @@ import (
 // bring applies what differs from the desired state. Where nothing does, the
 // API server is not asked anything.
 func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) error {
+	run.looked = true
 	if err := r.watchItems(ctx, run, w.items); err != nil {
 		return err
 	}
@@ -36,7 +37,7 @@ func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) 
 		run.memory.placed = w
 		return errors.Join(run.unsent(plan), r.watchBrought(ctx, run, w))
 	}
-	if err := r.Engine.Conflicts(run.target, slices.Concat(plan.Changed, plan.Drifted), r.parents(ctx)); err != nil {
+	if err := r.claim(ctx, run, &plan); err != nil {
 		return err
 	}
 	if err := r.announce(ctx, run, w, len(plan.Changed)); err != nil {
@@ -119,7 +120,10 @@ func (r *ApplicationReconciler) correct(ctx context.Context, run *run, w *wanted
 		return
 	}
 	plan, _ := r.examine(ctx, run, w, r.Engine.Compare(w.items, run.memory.ledger, run.now))
-	_ = r.send(ctx, run, w, apply.Plan{Drifted: plan.Drifted})
+	plan = apply.Plan{Drifted: plan.Drifted}
+	if !plan.Empty() && r.claim(ctx, run, &plan) == nil {
+		_ = r.send(ctx, run, w, plan)
+	}
 }
 
 // watchItems opens the watches over what is wanted now, in addition to those
@@ -234,6 +238,9 @@ func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) 
 		return err
 	}
 	settled := r.Engine.Settle(run.memory.scopes, w.items, run.memory.ledger)
+	if handed, err := r.handOver(ctx, run, w.items); handed || err != nil {
+		return err // their watch calls again once they are gone from here
+	}
 	stale := r.Engine.Stale(run.target, run.memory.scopes, w.items)
 	if len(stale) == 0 {
 		if !settled {
@@ -246,7 +253,7 @@ func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) 
 	}
 	if limit := pruneLimit(run.app); len(stale) > limit && run.app.Annotations[v1alpha1.AnnotationConfirmPrune] != w.inputs.commit {
 		return failure.Stallf(v1alpha1.ReasonPruneBlocked, "%d objects are no longer in Git, more than spec.sync.pruneLimit of %d, the first of them %s", len(stale), limit, stale[0]).
-			WithHint("if that is right: kubectl annotate application %s --namespace %s --overwrite %s=%s", run.app.Name, run.app.Namespace, v1alpha1.AnnotationConfirmPrune, w.inputs.commit)
+			WithHint("if that is right: kubectl gitseal confirm %s --namespace %s", run.app.Name, run.app.Namespace)
 	}
 	run.pruned, err = r.Engine.Prune(ctx, stale)
 	return err

@@ -56,6 +56,11 @@ func (r *ApplicationReconciler) partWithMembers(ctx context.Context, run *run) e
 	if orphan {
 		return r.releaseMembers(ctx, run)
 	}
+	if handed, err := r.handOver(ctx, run, nil); err != nil {
+		return err
+	} else if handed {
+		return errLeaving
+	}
 	stale := r.Engine.Stale(run.target, run.memory.scopes, nil)
 	if len(stale) == 0 {
 		return nil

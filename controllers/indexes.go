@@ -15,6 +15,7 @@ const (
 	byDependency = "dependsOn"  // NAMESPACE/NAME
 	byApplySet   = "applySet"   // the ID of its ApplySet
 	byRepository = "repository" // as source.RepositoryKey has it
+	byConflict   = "conflict"   // NAMESPACE/NAME that its status.conflicts name
 )
 
 var indexes = map[string]client.IndexerFunc{
@@ -29,6 +30,7 @@ var indexes = map[string]client.IndexerFunc{
 	byApplySet: func(o client.Object) []string {
 		return []string{o.GetLabels()[v1alpha1.ApplySetIDLabel]}
 	},
+	byConflict: func(o client.Object) []string { return conflictsOf(o.(*v1alpha1.Application)) },
 	byRepository: func(o client.Object) []string {
 		return []string{source.RepositoryKey(o.(*v1alpha1.Application).Spec.Source.Git.URL)}
 	},

@@ -41,6 +41,14 @@ type memory struct {
 	// scopes are the member watches that are open.
 	scopes []live.Scope
 
+	// conflicts are the objects that other Applications own, once it was looked.
+	conflicts []apply.Conflict
+	looked    bool
+	// barred is why a desired state may not take what is there, since barredAt.
+	barred    error
+	barredFor *wanted
+	barredAt  time.Time
+
 	drifted int32
 	// unsent is why the last objects that were sent were refused.
 	unsent error

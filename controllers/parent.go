@@ -102,14 +102,3 @@ func union(a, b []apply.Place) []apply.Place {
 	}
 	return all
 }
-
-// parents tells which Application an ApplySet belongs to, from the cache.
-func (r *ApplicationReconciler) parents(ctx context.Context) func(string) (string, bool) {
-	return func(applySet string) (string, bool) {
-		found := r.indexed(ctx, byApplySet, applySet)
-		if len(found) == 0 {
-			return "", false
-		}
-		return client.ObjectKeyFromObject(&found[0]).String(), true
-	}
-}

@@ -52,11 +52,11 @@ func TestTheParentIsWrittenAsTheKEPSays(t *testing.T) {
 	if err := d.writeParent(t.Context(), run, []apply.Place{places[2], places[1], places[0]}); err != nil || d.read(t).ResourceVersion != app.ResourceVersion {
 		t.Errorf("writeParent(same) = %v, or wrote again", err)
 	}
-	if parent, ok := d.parents(t.Context())(run.target.ApplySet()); !ok || parent != "ns/app" {
-		t.Errorf("parents() = %q, %v, want ns/app", parent, ok)
+	if parent, ok, err := d.parent(t.Context(), run.target.ApplySet()); !ok || err != nil || parent.String() != "ns/app" {
+		t.Errorf("parent() = %q, %v, %v, want ns/app", parent, ok, err)
 	}
-	if _, ok := d.parents(t.Context())("applyset-other-v1"); ok {
-		t.Error("parents() knows an ApplySet that nobody has")
+	if _, ok, err := d.parent(t.Context(), "applyset-other-v1"); ok || err != nil {
+		t.Errorf("parent() knows an ApplySet that nobody has, or %v", err)
 	}
 }
 

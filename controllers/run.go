@@ -35,6 +35,8 @@ type run struct {
 	// over the contested ones.
 	examined  bool
 	contested []apply.Drift
+	// looked: it was seen whose the objects are.
+	looked bool
 
 	// progress says what is waited for, once everything is applied, or before
 	// the rest is where the run is gated.

@@ -70,7 +70,9 @@ func (r *ApplicationReconciler) finish(ctx context.Context, run *run, err error)
 	if apierrors.IsConflict(err) {
 		return ctrl.Result{RequeueAfter: conflictRetry}, nil
 	}
-	if news := run.reportDrift(); run.stillProgressing(err) && !news {
+	r.tellAdopted(run)
+	drift, conflicts := run.reportDrift(), r.reportConflicts(ctx, run, err)
+	if !drift && !conflicts && run.stillProgressing(err) {
 		return ctrl.Result{RequeueAfter: soonest(run.again, run.nextPoll())}, nil
 	}
 	run.report()

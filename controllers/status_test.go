@@ -60,6 +60,7 @@ func (w *noWatches) Find(live.Scope, live.Key, uint64) (live.Object, live.Presen
 	return live.Object{}, w.absent
 }
 func (w *noWatches) Members(live.Scope, string) map[live.Key]live.Object { return nil }
+func (w *noWatches) Await(string, live.Scope, live.Key)                  {}
 
 func (w *noWatches) TakeFields(live.Scope, live.Key) string { return "" }
 

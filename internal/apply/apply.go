@@ -28,6 +28,9 @@ type ID struct {
 	Name      string
 }
 
+// Compare orders IDs by namespace, kind and name.
+func (id ID) Compare(other ID) int { return compareIDs(id, other) }
+
 func (id ID) String() string {
 	if id.Namespace == "" {
 		return fmt.Sprintf("%s %q", id.Kind, id.Name)
@@ -75,6 +78,8 @@ type Item struct {
 	Defined bool
 	// Housed: its namespace is created by another item.
 	Housed bool
+
+	claim *claim // what must hold for it to be sent; nil where it is ours
 
 	path   string // of the object on the API server
 	body   []byte // JSON, tokens for values

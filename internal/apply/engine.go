@@ -28,6 +28,7 @@ type Watches interface {
 	Find(s live.Scope, key live.Key, written uint64) (live.Object, live.Presence)
 	Members(s live.Scope, applySet string) map[live.Key]live.Object
 	TakeFields(s live.Scope, key live.Key) string
+	Await(owner string, s live.Scope, key live.Key)
 }
 
 // RESTClients gives the raw client of an identity.
@@ -169,7 +170,7 @@ func (e *Engine) Apply(ctx context.Context, items []Item, ledger *Ledger, values
 
 func (e *Engine) applyOne(ctx context.Context, item Item, ledger *Ledger, values *secret.Set) (changed bool, err error) {
 	before, presence := e.watches.Find(item.Scope, item.key(), 0)
-	a, err := e.send(ctx, item, values, false)
+	a, err := e.take(ctx, item, ledger, values)
 	if err != nil {
 		e.proofs.drop(item.Scope)
 		return false, err
@@ -262,7 +263,9 @@ func (e *Engine) remove(ctx context.Context, m Member) (did bool, err error) {
 	return result.Error() == nil, e.deletion(ctx, m, "prune", "delete", result.Error())
 }
 
-// Release takes members out of the ApplySet and leaves them as they are.
+// Release takes members out of the ApplySet, as the watches saw them, and
+// leaves them as they are. One that was changed meanwhile may belong to
+// somebody else by now.
 func (e *Engine) Release(ctx context.Context, members []Member) error {
 	var errs []error
 	for _, m := range members {
@@ -270,7 +273,11 @@ func (e *Engine) Release(ctx context.Context, members []Member) error {
 		if err != nil {
 			return err
 		}
-		unlabel := fmt.Appendf(nil, `{"metadata":{"uid":%q,"labels":{%q:null}}}`, m.object.UID, v1alpha1.ApplySetPartOfLabel)
+		version := ""
+		if v := m.object.ResourceVersion; v != 0 {
+			version = fmt.Sprintf(`"resourceVersion":"%d",`, v)
+		}
+		unlabel := fmt.Appendf(nil, `{"metadata":{%s"uid":%q,"labels":{%q:null}}}`, version, m.object.UID, v1alpha1.ApplySetPartOfLabel)
 		result := client.Patch(types.MergePatchType).AbsPath(objectPath(m.Scope.Resource, m.Key.Namespace, m.Key.Name)).
 			SetHeader("Accept", acceptMetadata).Param("fieldManager", v1alpha1.FieldManager).Body(unlabel).Do(ctx)
 		errs = append(errs, e.deletion(ctx, m, "release", "patch", result.Error()))

@@ -168,30 +168,6 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-func TestConflictsNameTheOtherApplication(t *testing.T) {
-	alive := func(set string) (string, bool) { return "other/app", set == "alive" }
-	for name, tt := range map[string]struct {
-		applySet string
-		conflict bool
-	}{
-		"nobody's": {"", false}, "its own": {"OWN", false}, "another's that lives": {"alive", true}, "another's that is gone": {"dead", false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			i := w.build(configMap("a"))[0]
-			set := strings.Replace(tt.applySet, "OWN", w.target.ApplySet(), 1)
-			w.seen.put(i.Scope, "a", live.Object{ResourceVersion: 1, ApplySet: set})
-			err := w.Conflicts(w.target, []Item{i}, alive)
-			if (err != nil) != tt.conflict {
-				t.Fatalf("Conflicts() = %v, want conflict %v", err, tt.conflict)
-			}
-			if tt.conflict && failure.From(err, "").Message() != `app.yaml:1: ConfigMap "a" in namespace "ns" already belongs to Application other/app: remove it from one of the two` {
-				t.Errorf("Conflicts() = %q", failure.From(err, "").Message())
-			}
-		})
-	}
-}
-
 func TestPruneKeepsWhatItsGuardsGuard(t *testing.T) {
 	w := newWorld(t)
 	own := w.target.ApplySet()

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -17,6 +18,8 @@ type Ledger struct {
 	mu      sync.Mutex
 	records map[ID]record
 	proven  map[live.Scope]bool
+	claims  map[ID]*claim // on what was looked at and is not applied yet
+	adopted []string      // what was taken over from other tools and not told yet
 }
 
 type record struct {
@@ -62,7 +65,7 @@ func (r record) brake(now time.Time) time.Duration {
 
 // NewLedger returns an empty ledger.
 func NewLedger() *Ledger {
-	return &Ledger{records: map[ID]record{}, proven: map[live.Scope]bool{}}
+	return &Ledger{records: map[ID]record{}, proven: map[live.Scope]bool{}, claims: map[ID]*claim{}}
 }
 
 func (l *Ledger) get(id ID) (record, bool) {
@@ -76,6 +79,21 @@ func (l *Ledger) put(id ID, r record) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.records[id] = r
+	delete(l.claims, id)
+}
+
+// claimed notes what was found of an item, so that it is not looked for again
+// before it is sent.
+func (l *Ledger) claimed(id ID, c *claim) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.claims[id] = c
+}
+
+func (l *Ledger) claimOf(id ID) *claim {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.claims[id]
 }
 
 // prove notes that objects of a scope can be applied.
@@ -170,6 +188,7 @@ func (l *Ledger) keep(items []Item, find func(record, ID) live.Presence) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	maps.DeleteFunc(l.claims, func(id ID, _ *claim) bool { return !wanted[id] })
 	for id, r := range l.records {
 		if !wanted[id] && find(r, id) != live.Unknown {
 			delete(l.records, id)

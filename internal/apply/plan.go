@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
-	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/live"
 )
 
@@ -145,24 +144,6 @@ func (e *Engine) standing(item Item, r *record) condition {
 		return asApplied
 	}
 	return suspect
-}
-
-// Conflicts finds items that exist as members of another ApplySet whose
-// parent, as alive says, still exists. To apply them would take them away from
-// an Application that takes them back.
-func (e *Engine) Conflicts(t Target, items []Item, alive func(applySet string) (parent string, ok bool)) error {
-	own := t.ApplySet()
-	for _, item := range items {
-		o, presence := e.watches.Find(item.Scope, item.key(), 0)
-		if presence != live.Present || o.ApplySet == "" || o.ApplySet == own {
-			continue
-		}
-		if parent, ok := alive(o.ApplySet); ok {
-			return failure.Stallf(v1alpha1.ReasonApplyFailed, "%s: %s already belongs to Application %s", item.Origin, item.ID, parent).
-				WithHint("remove it from one of the two")
-		}
-	}
-	return nil
 }
 
 // Stale lists the members of the ApplySet that items do not hold, that carry

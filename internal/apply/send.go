@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -18,8 +19,9 @@ import (
 // Accept headers. Metadata alone comes back for every object whose health is
 // not in its status, all Secrets among them.
 const (
-	acceptMetadata = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
-	acceptObject   = "application/json"
+	acceptMetadata     = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+	acceptMetadataList = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+	acceptObject       = "application/json"
 )
 
 // answer is what the API server says of an object that was sent.
@@ -52,6 +54,11 @@ func (e *Engine) patch(ctx context.Context, item Item, values *secret.Set, dryRu
 	if err != nil {
 		return nil, err
 	}
+	if !dryRun {
+		if body, err = item.claim.bind(body); err != nil {
+			return nil, fmt.Errorf("claim %s: %w", item.ID, err)
+		}
+	}
 	request := client.Patch(types.ApplyYAMLPatchType).AbsPath(item.path).
 		SetHeader("Accept", accept).
 		Param("fieldManager", v1alpha1.FieldManager).Param("force", "true")
@@ -60,6 +67,9 @@ func (e *Engine) patch(ctx context.Context, item Item, values *secret.Set, dryRu
 	}
 	result := request.Body(body).Do(ctx)
 	if err := result.Error(); err != nil {
+		if !dryRun && item.claim != nil && apierrors.IsConflict(err) {
+			return nil, errLost
+		}
 		return nil, e.refusal(ctx, item, "patch", err)
 	}
 	raw, err := result.Raw()

@@ -68,6 +68,8 @@ func (f fakeWatches) Members(s live.Scope, applySet string) map[live.Key]live.Ob
 	return members
 }
 
+func (f fakeWatches) Await(string, live.Scope, live.Key) {}
+
 func (f fakeWatches) put(s live.Scope, name string, o live.Object) {
 	if f[s] == nil {
 		f[s] = map[live.Key]live.Object{}

@@ -193,6 +193,15 @@ func (w *Watches) Members(s Scope, applySet string) map[Key]Object {
 	return v.members(applySet)
 }
 
+// Await notifies owner once, when the watch of scope sees the next change of an
+// object, whoever it belongs to. Who looks at the object after this call misses
+// nothing.
+func (w *Watches) Await(owner string, s Scope, key Key) {
+	if v := w.view(s); v != nil {
+		v.await(owner, key)
+	}
+}
+
 // Len is the number of open watches.
 func (w *Watches) Len() int {
 	w.mu.Lock()

@@ -95,7 +95,8 @@ func (v *view) set(obj any, gone bool) error {
 		v.objects[key] = o
 	}
 	v.asOf = max(v.asOf, o.ResourceVersion)
-	owners := v.interested(before.ApplySet, o.ApplySet)
+	owners := append(v.interested(before.ApplySet, o.ApplySet), v.awaited[key]...)
+	delete(v.awaited, key)
 	v.mu.Unlock()
 	v.tell(owners)
 	return nil

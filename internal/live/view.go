@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -123,15 +124,16 @@ type view struct {
 	objects map[Key]Object
 	asOf    uint64 // everything up to this resource version has been seen
 	owners  map[string]bool
-	err     error         // why the watch does not work now
-	synced  bool          // it has seen a full list
-	changed chan struct{} // closed and replaced whenever err or synced changes
+	awaited map[Key][]string // who is told when an object that is not theirs changes
+	err     error            // why the watch does not work now
+	synced  bool             // it has seen a full list
+	changed chan struct{}    // closed and replaced whenever err or synced changes
 }
 
 func newView(s Scope, notify Notify, cancel context.CancelFunc) *view {
 	return &view{
 		scope: s, notify: notify, cancel: cancel,
-		objects: map[Key]Object{}, owners: map[string]bool{}, changed: make(chan struct{}),
+		objects: map[Key]Object{}, owners: map[string]bool{}, awaited: map[Key][]string{}, changed: make(chan struct{}),
 	}
 }
 
@@ -146,6 +148,14 @@ func (v *view) removeOwner(owner string) (left int) {
 	defer v.mu.Unlock()
 	delete(v.owners, owner)
 	return len(v.owners)
+}
+
+func (v *view) await(owner string, key Key) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !slices.Contains(v.awaited[key], owner) {
+		v.awaited[key] = append(v.awaited[key], owner)
+	}
 }
 
 // state says whether the watch has seen a full list, why it does not work, and
