@@ -252,7 +252,8 @@ func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) 
 		return nil
 	}
 	if limit := pruneLimit(run.app); len(stale) > limit && run.app.Annotations[v1alpha1.AnnotationConfirmPrune] != w.inputs.commit {
-		return failure.Stallf(v1alpha1.ReasonPruneBlocked, "%d objects are no longer in Git, more than spec.sync.pruneLimit of %d, the first of them %s", len(stale), limit, stale[0]).
+		run.confirmation = &v1alpha1.ConfirmationStatus{Revision: w.inputs.commit, Objects: int32(len(stale)), Prune: r.references(stale)}
+		return failure.Stallf(v1alpha1.ReasonPruneBlocked, "%d objects are no longer in Git at %s, more than spec.sync.pruneLimit of %d, the first of them %s", len(stale), w.inputs.commit, limit, stale[0]).
 			WithHint("if that is right: kubectl gitseal confirm %s --namespace %s", run.app.Name, run.app.Namespace)
 	}
 	run.pruned, err = r.Engine.Prune(ctx, stale)

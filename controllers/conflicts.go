@@ -211,6 +211,15 @@ func (r *ApplicationReconciler) tellAdopted(run *run) {
 	}
 }
 
+// references names the first of members, as a status may list them.
+func (r *ApplicationReconciler) references(members []apply.Member) []v1alpha1.ObjectReference {
+	var all []v1alpha1.ObjectReference
+	for _, m := range members[:min(len(members), maxConflicts)] {
+		all = append(all, referenceTo(r.Engine.IDOf(m)))
+	}
+	return all
+}
+
 func referenceTo(id apply.ID) v1alpha1.ObjectReference {
 	return v1alpha1.ObjectReference{Group: id.Group, Kind: id.Kind, Namespace: id.Namespace, Name: id.Name}
 }

@@ -35,6 +35,8 @@ type run struct {
 	// over the contested ones.
 	examined  bool
 	contested []apply.Drift
+	// confirmation is what waits for somebody's word.
+	confirmation *v1alpha1.ConfirmationStatus
 	// looked: it was seen whose the objects are.
 	looked bool
 

@@ -76,6 +76,7 @@ func (r *ApplicationReconciler) finish(ctx context.Context, run *run, err error)
 		return ctrl.Result{RequeueAfter: soonest(run.again, run.nextPoll())}, nil
 	}
 	run.report()
+	run.app.Status.Confirmation = run.confirmation
 	if run.requested() {
 		run.app.Status.LastHandledSyncAt = run.app.Annotations[v1alpha1.AnnotationSyncRequestedAt]
 	}

@@ -58,9 +58,11 @@ func newExitCodesTopic() *cobra.Command {
 
   0  done. 'status': the Application is Ready at its latest generation.
      'sync --wait': the sync was carried out and the Application is Ready.
+     'confirm --wait': what was confirmed is done and the Application is Ready.
   1  failed; stderr says why after "error:" and what to do after "hint:".
      'status': the Application is not Ready, or could not be read.
      'sync --wait': the sync failed, or was not over within --timeout.
+     'confirm': nothing waits for a confirmation; with --wait, as for sync.
      'encrypt' and 'decrypt': no file was changed, if one of them failed.
   2  the command line was not understood; nothing was done.
 

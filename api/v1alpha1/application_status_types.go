@@ -43,6 +43,10 @@ type ApplicationStatus struct {
 	// +kubebuilder:validation:MaxItems=20
 	Conflicts []ConflictStatus `json:"conflicts,omitempty"`
 
+	// confirmation says what waits until somebody confirms it.
+	// +optional
+	Confirmation *ConfirmationStatus `json:"confirmation,omitempty"`
+
 	// runs holds the run-once objects of the Application and how they ended.
 	// +optional
 	// +listType=atomic
@@ -59,6 +63,22 @@ type ApplicationStatus struct {
 	// once that request was carried out.
 	// +optional
 	LastHandledSyncAt string `json:"lastHandledSyncAt,omitempty"`
+}
+
+// ConfirmationStatus is what `kubectl gitseal confirm` confirms: the prune
+// over the limit, or the rewritten history, that the reason of Ready names.
+type ConfirmationStatus struct {
+	// revision that waits. A confirmation holds for it alone.
+	// +required
+	Revision string `json:"revision"`
+	// objects is how many would be pruned.
+	// +optional
+	Objects int32 `json:"objects,omitempty"`
+	// prune lists the first of them.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=20
+	Prune []ObjectReference `json:"prune,omitempty"`
 }
 
 // SourceStatus describes a revision.

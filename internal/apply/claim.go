@@ -10,6 +10,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -400,6 +401,16 @@ func (e *Engine) Holds(t Target, scopes []live.Scope, id ID) bool {
 		}
 	}
 	return false
+}
+
+// IDOf names a member by its kind; by its resource where the API server does
+// not serve that any more.
+func (e *Engine) IDOf(m Member) ID {
+	id := ID{GroupKind: schema.GroupKind{Group: m.Scope.Resource.Group, Kind: m.Scope.Resource.Resource}, Namespace: m.Key.Namespace, Name: m.Key.Name}
+	if kind, err := e.mapper.KindFor(m.Scope.Resource); err == nil {
+		id.Kind = kind.Kind
+	}
+	return id
 }
 
 // Named lists those of members that ids name.

@@ -16,9 +16,9 @@ import (
 	"github.com/gitseal/gitseal/api/v1alpha1"
 )
 
-// beside is another Application in the namespace of a story, with a repository
+// rival is another Application in the namespace of a story, with a repository
 // of its own.
-func (s *story) beside(name string) *story {
+func (s *story) rival(name string) *story {
 	s.t.Helper()
 	repo, err := sandbox.Repo(s.t.Context(), s.ns+"-"+name)
 	if err != nil {
@@ -59,7 +59,7 @@ func contest(t *testing.T, name string) (first, second *story, commit string) {
 	first = newStory(t, name)
 	first.app.Spec.Source.Git.Interval.Duration = time.Hour
 	first.app.Spec.Sync.RetryInterval.Duration = time.Hour
-	second = first.beside("second")
+	second = first.rival("second")
 	first.write(map[string]string{"a.yaml": configMap("a", "first"), "mine.yaml": configMap("mine", "1")})
 	begun := first.push("first")
 	first.create()
@@ -156,7 +156,7 @@ func TestARaceForAnObjectHasOneWinner(t *testing.T) {
 	s := newStory(t, "race")
 	owners := s.followOwners()
 	for round := range races {
-		a, b := s.beside(fmt.Sprintf("a%d", round)), s.beside(fmt.Sprintf("b%d", round))
+		a, b := s.rival(fmt.Sprintf("a%d", round)), s.rival(fmt.Sprintf("b%d", round))
 		object := fmt.Sprintf("wanted%d", round)
 		for _, x := range []*story{a, b} {
 			x.write(map[string]string{"wanted.yaml": configMap(object, x.app.Name)})

@@ -213,8 +213,8 @@ func TestAPruneOverTheLimitIsConfirmed(t *testing.T) {
 	before := s.members()
 	s.write(map[string]string{"b.yaml": "", "c.yaml": ""})
 	commit := s.push("less")
-	want := `2 objects are no longer in Git, more than spec.sync.pruneLimit of 1, the first of them configmaps "b" in namespace "prune-limit": ` +
-		"if that is right: kubectl annotate application app --namespace prune-limit --overwrite gitseal.dev/confirm-prune=main@sha1:" + commit
+	want := "2 objects are no longer in Git at main@sha1:" + commit + `, more than spec.sync.pruneLimit of 1, the first of them configmaps "b" in namespace "prune-limit": ` +
+		"if that is right: kubectl gitseal confirm app --namespace prune-limit"
 	if got := s.waitRefused(v1alpha1.ReasonPruneBlocked); got != want {
 		t.Errorf("message = %s\nwant      %s", got, want)
 	}
@@ -222,10 +222,12 @@ func TestAPruneOverTheLimitIsConfirmed(t *testing.T) {
 	if after := s.members(); len(after) != len(before) {
 		t.Errorf("objects = %v, want all of %v", after, before)
 	}
-	if _, err := sandbox.Kubectl(t.Context(), "", "annotate", "application", "app", "--namespace", s.ns, "--overwrite", v1alpha1.AnnotationConfirmPrune+"=main@sha1:"+commit); err != nil {
-		t.Fatal(err)
+	if out := s.gitseal("confirm", "app", "--namespace", s.ns, "--wait"); !strings.Contains(out, "ConfigMap   prune-limit   b\nConfigMap   prune-limit   c\n") {
+		t.Errorf("confirm printed %q, want the two ConfigMaps", out)
 	}
-	s.waitReady(commit)
+	if app := s.waitReady(commit); app.Status.Confirmation != nil {
+		t.Errorf("status.confirmation = %+v, want none any more", app.Status.Confirmation)
+	}
 	if after := s.members(); len(after) != 1 {
 		t.Errorf("objects = %v, want ConfigMap a only", after)
 	}
