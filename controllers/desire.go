@@ -46,12 +46,16 @@ func (r *ApplicationReconciler) desire(ctx context.Context, run *run) (*wanted, 
 	if err != nil {
 		return nil, err
 	}
+	signer, err := r.verify(ctx, run, snapshot)
+	if err != nil {
+		return nil, err
+	}
 	m := run.memory
 	in := inputs{generation: run.app.Generation, commit: snapshot.Revision, keys: keys.version}
 	if m.wanted != nil && m.wanted.basis.holds(in, snapshot) {
 		if m.refusal != nil { // this revision takes back what was refused
 			m.refusal, m.wanted.why = nil, v1alpha1.SyncRevision
-			m.wanted.inputs, m.wanted.author, m.wanted.subject = in, snapshot.Author, snapshot.Subject
+			m.wanted.inputs, m.wanted.author, m.wanted.subject, m.wanted.signer = in, snapshot.Author, snapshot.Subject, signer
 		}
 		run.values, run.reason = m.wanted.values, m.wanted.why
 		return m.wanted, nil
@@ -60,7 +64,7 @@ func (r *ApplicationReconciler) desire(ctx context.Context, run *run) (*wanted, 
 		return nil, m.refusal
 	}
 	w, err := r.render(ctx, run, snapshot, keys.ring)
-	w.inputs, w.basis.inputs = in, in
+	w.inputs, w.basis.inputs, w.signer = in, in, signer
 	if err != nil {
 		// Only what the inputs themselves are to blame for stays refused.
 		if f := failure.From(err, v1alpha1.ReasonRenderFailed); f.Class == failure.Stall {

@@ -76,6 +76,9 @@ func (r *ApplicationReconciler) credentialScopes(app *v1alpha1.Application) []li
 	if ref := app.Spec.Source.Git.SecretRef; ref != nil {
 		scopes = append(scopes, secretScope(app.Namespace, ref.Name))
 	}
+	if v := app.Spec.Source.Git.Verify; v != nil {
+		scopes = append(scopes, secretScope(app.Namespace, v.SecretRef.Name))
+	}
 	return scopes
 }
 

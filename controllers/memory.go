@@ -29,6 +29,8 @@ type memory struct {
 	missedAt   time.Time
 
 	credentials heldCredentials
+	signers     heldSigners
+	verified    verified
 
 	// wanted is the last good desired state. refusal says why the newest
 	// inputs did not make one.
@@ -92,6 +94,7 @@ type wanted struct {
 	inputs          inputs // it was made of
 	basis           basis
 	author, subject string
+	signer          string
 	items           []apply.Item
 	values          *secret.Set
 	files           int

@@ -298,13 +298,13 @@ func (r *run) record() {
 	if w.first && changed == 0 && s.Source != nil && r.inPlace() {
 		// Nothing of what an earlier operator applied is different, so that the
 		// revision it named is still the last one that touched anything.
-		w.inputs.commit, w.author, w.subject = s.Source.Revision, s.Source.Author, s.Source.Subject
+		w.inputs.commit, w.author, w.subject, w.signer = s.Source.Revision, s.Source.Author, s.Source.Subject, s.Source.Signer
 	}
 	w.first = false
 	moved := s.Source == nil || s.Source.Revision != w.inputs.commit
 	// Whoever wrote the commit may have put into its message what the files hide.
 	author, subject := r.redact(w.author), r.redact(w.subject)
-	s.Source = &v1alpha1.SourceStatus{Revision: w.inputs.commit, Author: author, Subject: subject}
+	s.Source = &v1alpha1.SourceStatus{Revision: w.inputs.commit, Author: author, Subject: subject, Signer: w.signer}
 	if changed == 0 && !moved {
 		return
 	}

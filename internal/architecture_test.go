@@ -114,6 +114,10 @@ func TestImportsPointOneWay(t *testing.T) {
 			anyOf("k8s.io/client-go", "sigs.k8s.io/controller-runtime", "net/http", "net", "os/exec", module+"internal/apply", module+"internal/live", module+"internal/source")},
 		"a renderer sees no value": {[]string{"internal/render"},
 			anyOf(module + "internal/secret")},
+		"signatures are checked without asking anybody": {[]string{"internal/signature"},
+			func(i string) bool {
+				return !standard(i) && !under(i, "github.com/ProtonMail/go-crypto/openpgp", "golang.org/x/crypto/ssh") || under(i, "net", "os", "syscall")
+			}},
 		"a source sees no value but credentials": {[]string{"internal/source"},
 			anyOf(module+"internal/sops", module+"internal/render", module+"internal/apply")},
 		"watches know of no value and no body": {[]string{"internal/live"},

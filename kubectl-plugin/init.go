@@ -65,6 +65,7 @@ func (o *initOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&m.keyBeside, "key-beside", "", "A key next to the Application to decrypt with, instead.")
 	f.StringSliceVar(&o.recipients, "recipient", nil, "The age recipients to encrypt to. Default: those of the key, from the cluster.")
 	f.StringVar(&m.gitSecret, "git-secret", "", "A Secret next to the Application with the credentials for the repository.")
+	f.StringVar(&m.signers, "verify-secret", "", "A Secret next to the Application with the allowed signers of commits.")
 	f.StringVar(&m.serviceAccount, "service-account", "", "The ServiceAccount to apply as. Default: APP-applier.")
 	f.StringVar(&m.clusterRole, "cluster-role", "edit", "The ClusterRole that the ServiceAccount gets in the destination namespace.")
 	f.StringVar(&m.destination, "destination-namespace", "", "Where objects without a namespace go. Default: the Application's.")

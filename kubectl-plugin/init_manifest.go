@@ -22,6 +22,7 @@ type manifest struct {
 	policy            v1alpha1.Policy
 	keyRef, keyBeside string // policy SOPS: one of them
 	gitSecret         string
+	signers           string // a Secret
 	serviceAccount    string
 	clusterRole       string
 	destination       string
@@ -75,7 +76,7 @@ func (m *manifest) parts() []part {
 // credentials are the Secrets of the namespace that the operator must read.
 func (m *manifest) credentials() []string {
 	var names []string
-	for _, name := range []string{m.gitSecret, m.keyBeside} {
+	for _, name := range []string{m.gitSecret, m.keyBeside, m.signers} {
 		if name != "" {
 			names = append(names, name)
 		}
@@ -116,6 +117,9 @@ func (m *manifest) application() *v1alpha1.Application {
 	}
 	if m.destination != m.namespace {
 		app.Spec.Destination.Namespace = m.destination
+	}
+	if m.signers != "" {
+		app.Spec.Source.Git.Verify = &v1alpha1.GitVerify{Mode: v1alpha1.VerifyHEAD, SecretRef: v1alpha1.LocalReference{Name: m.signers}}
 	}
 	if m.gitSecret != "" {
 		app.Spec.Source.Git.SecretRef = &v1alpha1.LocalReference{Name: m.gitSecret}

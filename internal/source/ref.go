@@ -21,6 +21,7 @@ const (
 // target is the commit that a GitRef stands for at the moment.
 type target struct {
 	name string // of the branch or tag; empty for a commit
+	tag  string // of the tag
 	hash plumbing.Hash
 	// want is what to ask the server for: of an annotated tag the tag, because
 	// not every server sends a commit that only a tag leads to.
@@ -32,6 +33,14 @@ func (t target) revision(commit plumbing.Hash) string {
 		return "sha1:" + commit.String()
 	}
 	return t.name + "@sha1:" + commit.String()
+}
+
+// annotated is the tag's own object, if it has one.
+func (t target) annotated() plumbing.Hash {
+	if t.tag == "" || t.want == t.hash {
+		return plumbing.ZeroHash
+	}
+	return t.want
 }
 
 // resolve picks the commit. Where a spec names several, the most exact wins.
@@ -67,6 +76,9 @@ func lookup(refs *packp.AdvRefs, prefix, name string) (target, bool) {
 	t := target{name: name, hash: h, want: h}
 	if peeled, annotated := refs.Peeled[prefix+name]; annotated {
 		t.hash = peeled
+	}
+	if prefix == tags {
+		t.tag = name
 	}
 	return t, ok
 }

@@ -97,7 +97,7 @@ func (r *repository) known(req Request, arrived uint64) (s *Snapshot, known bool
 	return r.view(objs, ans, t, c), true, nil
 }
 
-// load finds a commit and its root directory.
+// load finds a commit, its root directory and the tag that stands for it.
 func (r *repository) load(objs *objects, t target) (commit, error) {
 	if objs.broken.Load() {
 		return commit{}, errMissing
@@ -106,7 +106,9 @@ func (r *repository) load(objs *objects, t target) (commit, error) {
 	if err != nil {
 		return commit{}, err
 	}
-	_, _, err = objs.find(c.tree)
+	if _, _, err = objs.find(c.tree); err == nil && !t.annotated().IsZero() {
+		_, _, err = objs.find(t.annotated())
+	}
 	return c, err
 }
 

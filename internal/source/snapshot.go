@@ -26,7 +26,12 @@ type Snapshot struct {
 	// Asked is when the server was asked what its branches and tags are.
 	Asked time.Time
 
+	// tag is the name of the tag that was followed, if one was.
+	tag string
+
 	repository address
+	commit     plumbing.Hash
+	annotated  plumbing.Hash // the tag's own object, if it has one
 	objects    *objects
 	root       plumbing.Hash
 	limits     Limits
@@ -41,9 +46,23 @@ type Snapshot struct {
 func newSnapshot(a address, objs *objects, asked time.Time, t target, c commit, l Limits) *Snapshot {
 	return &Snapshot{
 		Revision: t.revision(c.hash), Commit: c.hash.String(), Author: c.author, Subject: c.subject, Asked: asked,
+		tag: t.tag, commit: c.hash, annotated: t.annotated(),
 		repository: a, objects: objs, root: c.tree, limits: l,
 		counted: map[string]bool{},
 	}
+}
+
+// Objects returns the commit as its hash is over it, and the annotated tag that
+// was followed to it with its name; nil where there was none.
+func (s *Snapshot) Objects() (commit, tag []byte, tagName string, err error) {
+	commit, err = s.objects.read(s.commit, plumbing.CommitObject, s.limits.ObjectBytes)
+	if err == nil && !s.annotated.IsZero() {
+		tag, err = s.objects.read(s.annotated, plumbing.TagObject, s.limits.ObjectBytes)
+	}
+	if err != nil {
+		return nil, nil, "", s.unreadable(s.Revision, err)
+	}
+	return commit, tag, s.tag, nil
 }
 
 // FS returns the commit's files. Symbolic links inside the repository are

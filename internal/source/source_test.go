@@ -13,6 +13,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/go-git/go-git/v5/plumbing"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -275,5 +276,27 @@ func TestContextEnds(t *testing.T) {
 	checkFailure(t, err, failure.Fail, v1alpha1.ReasonSourceUnavailable, "no answer in time")
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error = %v, want context.Canceled in its chain", err)
+	}
+}
+
+// Whoever checks signatures gets the objects as they were hashed.
+func TestObjectsOfACommitAndItsTag(t *testing.T) {
+	r := newRepo(t)
+	c := r.commit("refs/heads/main", map[string]file{"v": text("1")})
+	r.git("", "-C", r.dir, "-c", "user.name=a", "-c", "user.email=a@b", "tag", "-a", "-m", "x", "v1", c)
+	r.git("", "-C", r.dir, "tag", "light", c)
+	url, _ := serve(t, r)
+	s := newStore(t, nil)
+	for _, tt := range []struct {
+		ref v1alpha1.GitRef
+		tag string
+	}{{v1alpha1.GitRef{}, ""}, {v1alpha1.GitRef{Tag: "light"}, ""}, {v1alpha1.GitRef{Tag: "v1"}, "v1"}, {v1alpha1.GitRef{SemVer: "1"}, "v1"}, {v1alpha1.GitRef{Commit: c}, ""}} {
+		commit, tag, name, err := mustFetch(t, s, Request{URL: url, Ref: tt.ref}).Objects()
+		if err != nil || plumbing.ComputeHash(plumbing.CommitObject, commit).String() != c {
+			t.Errorf("%+v: commit %q, %v", tt.ref, commit, err)
+		}
+		if (tag != nil) != (tt.tag != "") || (tag != nil && (name != tt.tag || plumbing.ComputeHash(plumbing.TagObject, tag).String() != r.git("", "-C", r.dir, "rev-parse", "v1"))) {
+			t.Errorf("%+v: tag %q %q, want %q", tt.ref, name, tag, tt.tag)
+		}
 	}
 }
