@@ -49,6 +49,10 @@ bench: build control-plane ## Measure speed and size into docs/bench/; BENCH='-q
 bench-report: ## Turn docs/bench/*.json into tables and plots.
 	CGO_ENABLED=0 go run ./test/bench/report
 
+.PHONY: crash
+crash: build control-plane ## Stop the operator at each of its effects; CRASH='-scenario change -k 4 -mode after'.
+	CGO_ENABLED=0 go run ./test/crash $(CRASH)
+
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME (default 30s) each.
 	@test/fuzz.sh

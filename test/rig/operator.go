@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
@@ -107,6 +108,16 @@ func (r *Rig) StartOperatorAs(ctx context.Context, how Launch) (*Operator, error
 	return o, o.waitReady(ctx, o.MetricsURL)
 }
 
+// OperatorConfig is how to reach the API server as the operator's
+// ServiceAccount, for an operator that runs in the process of a test.
+func (r *Rig) OperatorConfig(ctx context.Context) (*rest.Config, error) {
+	path, err := r.operatorKubeconfig(ctx, r.Dir, nil)
+	if err != nil {
+		return nil, err
+	}
+	return clientcmd.BuildConfigFromFlags("", path)
+}
+
 func (r *Rig) operatorKubeconfig(ctx context.Context, dir string, through *Proxy) (string, error) {
 	token, err := r.Kubectl(ctx, "", "create", "token", v1alpha1.OperatorServiceAccount, "--namespace", v1alpha1.OperatorNamespace, "--duration=24h")
 	if err != nil {
@@ -122,7 +133,7 @@ func (r *Rig) operatorKubeconfig(ctx context.Context, dir string, through *Proxy
 	config.AuthInfos["operator"] = &clientcmdapi.AuthInfo{Token: strings.TrimSpace(token)}
 	config.Contexts["operator"] = &clientcmdapi.Context{Cluster: "sandbox", AuthInfo: "operator"}
 	config.CurrentContext = "operator"
-	path := filepath.Join(dir, "kubeconfig")
+	path := filepath.Join(dir, "operator.kubeconfig")
 	return path, clientcmd.WriteToFile(*config, path)
 }
 

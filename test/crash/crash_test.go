@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+)
+
+var shared *world
+
+func TestMain(m *testing.M) { os.Exit(testsOn(m)) }
+
+func testsOn(m *testing.M) int {
+	w, done, err := begin(context.Background())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	shared = w
+	code := m.Run()
+	if err := done(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// TestASample runs a bounded set of cells, another one each time: the seed is
+// printed, and CRASH_SEED repeats it. `make crash` runs all.
+func TestASample(t *testing.T) {
+	seed := uint64(rand.Uint32())
+	if given := os.Getenv("CRASH_SEED"); given != "" {
+		var err error
+		if seed, err = strconv.ParseUint(given, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("CRASH_SEED=%d repeats this sample", seed)
+	r, err := shared.enumerate(t.Context(), selection{Sample: 10, Double: 2, Storms: 1, Seed: seed, Parallel: 3}, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.print(t.Output())
+	if err := r.verdict(); err != nil {
+		t.Error(err)
+	}
+}
