@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	crsource "sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -25,6 +27,7 @@ import (
 	"github.com/gitseal/gitseal/internal/live"
 	"github.com/gitseal/gitseal/internal/secret"
 	"github.com/gitseal/gitseal/internal/source"
+	"github.com/gitseal/gitseal/internal/turns"
 )
 
 // Source gives the files of a repository at a reference.
@@ -58,6 +61,7 @@ type ApplicationReconciler struct {
 	signals  *Signals
 	memories memories
 	heldKeys heldKeys
+	runs     *turns.Turns
 }
 
 // +kubebuilder:rbac:groups=gitseal.dev,resources=applications,verbs=get;list;watch;patch
@@ -69,6 +73,11 @@ type ApplicationReconciler struct {
 
 // Reconcile brings one Application a step closer to what Git says.
 func (r *ApplicationReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	end, ok := r.runs.Take(ctx)
+	if !ok {
+		return ctrl.Result{}, nil // the operator stops
+	}
+	defer end()
 	app := &v1alpha1.Application{}
 	if err := r.Client.Get(ctx, req.NamespacedName, app); err != nil {
 		if apierrors.IsNotFound(err) {
@@ -110,6 +119,17 @@ func (r *ApplicationReconciler) sync(ctx context.Context, run *run) error {
 	return r.judge(ctx, run, wanted)
 }
 
+const (
+	// longRun is how long a run takes that does not wait for an answer.
+	longRun = 2 * time.Second
+	// waitingRuns is how many may wait for each that works.
+	waitingRuns = 64
+	// minRetry and maxRetry bound the pause after a status could not be
+	// written. Nothing tells when it can be again.
+	minRetry = 100 * time.Millisecond
+	maxRetry = 30 * time.Second
+)
+
 // SetupWithManager registers the reconciler. Signals tell it for which
 // Applications something was noticed.
 func (r *ApplicationReconciler) SetupWithManager(mgr ctrl.Manager, signals *Signals, concurrency int) error {
@@ -118,13 +138,17 @@ func (r *ApplicationReconciler) SetupWithManager(mgr ctrl.Manager, signals *Sign
 			return fmt.Errorf("index Applications by %s: %w", field, err)
 		}
 	}
+	r.runs = turns.New(concurrency, longRun)
 	asked := predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{})
 	err := ctrl.NewControllerManagedBy(mgr).Named("application").
 		Watches(&v1alpha1.Application{}, &noticing{signals: signals, clock: r.Clock}, builder.WithPredicates(asked)).
 		Watches(&v1alpha1.Application{}, handler.EnqueueRequestsFromMapFunc(r.dependents), builder.WithPredicates(readyChanged())).
 		Watches(&v1alpha1.Application{}, r.conflictNews()).
 		WatchesRawSource(crsource.Func(signals.Start)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency}).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: waitingRuns * concurrency,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minRetry, maxRetry),
+		}).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("set up the Application controller: %w", err)

@@ -61,6 +61,9 @@ type memory struct {
 	judgedAt      time.Time
 	judgePause    time.Duration
 
+	// conflictPause is how long was waited after the last conflict in a row.
+	conflictPause time.Duration
+
 	// status is the last one written, at a resource version that the cache may
 	// not have reached yet.
 	status        *v1alpha1.ApplicationStatus

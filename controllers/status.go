@@ -68,8 +68,9 @@ func (r *ApplicationReconciler) finish(ctx context.Context, run *run, err error)
 	}
 	ctx = context.WithoutCancel(ctx)
 	if apierrors.IsConflict(err) {
-		return ctrl.Result{RequeueAfter: conflictRetry}, nil
+		return run.conflicted(), nil
 	}
+	run.memory.conflictPause = 0
 	r.tellAdopted(run)
 	drift, conflicts := run.reportDrift(), r.reportConflicts(ctx, run, err)
 	if !drift && !conflicts && run.stillProgressing(err) {
@@ -113,6 +114,14 @@ func (r *run) stillProgressing(err error) bool {
 }
 
 const conflictRetry = 100 * time.Millisecond
+
+// conflicted says when to try again after somebody else changed the Application
+// meanwhile: soon, and later each time that this happens in a row.
+func (r *run) conflicted() ctrl.Result {
+	pause := min(max(2*r.memory.conflictPause, conflictRetry), max(r.app.Spec.Sync.RetryInterval.Duration, conflictRetry))
+	r.memory.conflictPause = pause
+	return ctrl.Result{RequeueAfter: pause}
+}
 
 func (r *ApplicationReconciler) succeed(run *run) ctrl.Result {
 	observe(run, "")
@@ -182,7 +191,7 @@ func (r *ApplicationReconciler) finishDeletion(ctx context.Context, run *run, er
 		return ctrl.Result{}, nil
 	}
 	if apierrors.IsConflict(err) {
-		return ctrl.Result{RequeueAfter: conflictRetry}, nil
+		return run.conflicted(), nil
 	}
 	ctx = context.WithoutCancel(ctx)
 	f := r.clean(run, failure.From(err, v1alpha1.ReasonPruneFailed))

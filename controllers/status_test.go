@@ -250,9 +250,17 @@ func TestStoppingIsNoFailure(t *testing.T) {
 func TestConflictsAreRetriedInSilence(t *testing.T) {
 	d := newDesk(t)
 	conflict := fmt.Errorf("record: %w", apierrors.NewConflict(schema.GroupResource{}, "app", nil))
-	result, err := d.finish(t.Context(), d.begin(d.read(t)), conflict)
-	if err != nil || result.RequeueAfter != conflictRetry || conditions(d.read(t)) != "" {
-		t.Errorf("finish(conflict) = %+v, %v, conditions %s", result, err, conditions(d.read(t)))
+	for i, want := range []time.Duration{conflictRetry, 2 * conflictRetry, 4 * conflictRetry} {
+		result, err := d.finish(t.Context(), d.begin(d.read(t)), conflict)
+		if err != nil || result.RequeueAfter != want || conditions(d.read(t)) != "" {
+			t.Errorf("finish(conflict) number %d = %+v, %v, conditions %s, want again after %s", i, result, err, conditions(d.read(t)), want)
+		}
+	}
+	if _, err := d.finish(t.Context(), d.begin(d.read(t)), nil); err != nil {
+		t.Fatal(err)
+	}
+	if result, err := d.finish(t.Context(), d.begin(d.read(t)), conflict); err != nil || result.RequeueAfter != conflictRetry {
+		t.Errorf("finish(conflict) after a success = %+v, %v, want again after %s", result, err, conflictRetry)
 	}
 }
 

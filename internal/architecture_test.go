@@ -108,7 +108,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			func(i string) bool { return !standard(i) && !under(i, "k8s.io/apimachinery") }},
 		"values depend on the standard library only": {[]string{"internal/secret"},
 			func(i string) bool { return !standard(i) }},
-		"failures and seams depend on the standard library only": {[]string{"internal/failure", "internal/seam"},
+		"failures, seams and turns depend on the standard library only": {[]string{"internal/failure", "internal/seam", "internal/turns"},
 			func(i string) bool { return !standard(i) }},
 		"rendering, policy and health are pure": {[]string{"internal/render", "internal/policy", "internal/health"},
 			anyOf("k8s.io/client-go", "sigs.k8s.io/controller-runtime", "net/http", "net", "os/exec", module+"internal/apply", module+"internal/live", module+"internal/source")},

@@ -21,6 +21,7 @@ import (
 	"github.com/gitseal/gitseal/internal/health"
 	"github.com/gitseal/gitseal/internal/live"
 	"github.com/gitseal/gitseal/internal/secret"
+	"github.com/gitseal/gitseal/internal/turns"
 )
 
 // Watches is what the engine reads instead of asking the API server.
@@ -43,7 +44,7 @@ type Engine struct {
 	watches           Watches
 	digest            func([]byte) string
 	operatorNamespace string
-	slots             chan struct{} // bounds requests in flight, over all Applications
+	requests          *turns.Turns // in flight, over all Applications
 	proofs            *proofs
 }
 
@@ -62,7 +63,12 @@ type Options struct {
 	Clock clock.PassiveClock
 }
 
-const defaultParallel = 32
+const (
+	defaultParallel = 32
+	// longRequest is how long the API server takes when it waits itself, for a
+	// webhook or for its store.
+	longRequest = 2 * time.Second
+)
 
 // NewEngine returns an engine.
 func NewEngine(o Options) *Engine {
@@ -75,7 +81,7 @@ func NewEngine(o Options) *Engine {
 	return &Engine{
 		clients: o.Clients, mapper: o.Mapper, watches: o.Watches, digest: o.Digest,
 		operatorNamespace: o.OperatorNamespace,
-		slots:             make(chan struct{}, o.Parallel), proofs: newProofs(o.Clock),
+		requests:          turns.New(o.Parallel, longRequest), proofs: newProofs(o.Clock),
 	}
 }
 
@@ -85,14 +91,13 @@ func (e *Engine) each(ctx context.Context, items []Item, do func(context.Context
 	errs := make([]error, len(items))
 	var g errgroup.Group
 	for i, item := range items {
-		select {
-		case e.slots <- struct{}{}:
-		case <-ctx.Done():
+		end, ok := e.requests.Take(ctx)
+		if !ok {
 			errs[i] = failure.Failf(v1alpha1.ReasonApplyFailed, "apply %s: %w", item.ID, context.Cause(ctx))
 			continue
 		}
 		g.Go(func() error {
-			defer func() { <-e.slots }()
+			defer end()
 			errs[i] = do(ctx, item)
 			return nil
 		})

@@ -81,8 +81,8 @@ func TestEachIsBoundedAndGivesItsSlotsBack(t *testing.T) {
 		running.Add(-1)
 		return nil
 	})
-	if err != nil || most.Load() > 4 || len(w.slots) != 0 {
-		t.Errorf("each() = %v with %d at once and %d slots kept, want at most 4 and none kept", err, most.Load(), len(w.slots))
+	if err != nil || most.Load() > 4 || w.requests.Taken() != 0 {
+		t.Errorf("each() = %v with %d at once and %d slots kept, want at most 4 and none kept", err, most.Load(), w.requests.Taken())
 	}
 }
 
@@ -101,8 +101,8 @@ func TestEachEndsWithItsContext(t *testing.T) {
 		<-ctx.Done()
 		return context.Cause(ctx)
 	})
-	if err == nil || !strings.Contains(err.Error(), "out of time") || len(w.slots) != 0 {
-		t.Errorf("each() = %v with %d slots kept, want the cause and no slot kept", err, len(w.slots))
+	if err == nil || !strings.Contains(err.Error(), "out of time") || w.requests.Taken() != 0 {
+		t.Errorf("each() = %v with %d slots kept, want the cause and no slot kept", err, w.requests.Taken())
 	}
 }
 
