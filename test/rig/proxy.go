@@ -145,6 +145,9 @@ func (p *Proxy) Count(match func(Asked) bool) int {
 	return n
 }
 
+// Pass sends a request on after all; a handler may take its time before.
+func (p *Proxy) Pass(w http.ResponseWriter, request *http.Request) { p.onward.ServeHTTP(w, request) }
+
 // Hang keeps a request open until the client gives up.
 func Hang(_ http.ResponseWriter, request *http.Request) {
 	_, _ = io.Copy(io.Discard, request.Body) // the end of a request is noticed only once it was read
