@@ -88,6 +88,9 @@ func (e *Engine) explain(item Item, s metav1.Status) string {
 	if hook := webhookName(s.Message); hook != "" {
 		why = fmt.Sprintf("admission webhook %q denied it (%s)", hook, why)
 	}
+	if conversion.MatchString(s.Message) {
+		why = fmt.Sprintf("the conversion webhook of its kind failed (%s)", why)
+	}
 	if fields := fieldsOf(item, s); len(fields) > 0 {
 		why += " in " + strings.Join(fields, ", ")
 	}
@@ -175,6 +178,10 @@ func webhookName(message string) string {
 	}
 	return ""
 }
+
+// conversion is how the API server names a conversion webhook that failed. It,
+// too, only adds to a message.
+var conversion = regexp.MustCompile(`conversion webhook for [A-Za-z0-9./-]+, Kind=[A-Za-z0-9]+ failed`)
 
 const maxServerText = 300
 
