@@ -33,7 +33,7 @@ func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) 
 	if err != nil {
 		return err
 	}
-	if plan.Empty() {
+	if plan.Empty() && run.hasRun(w) {
 		run.memory.placed = w
 		return errors.Join(run.unsent(plan), r.watchBrought(ctx, run, w))
 	}

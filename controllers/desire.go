@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/apply"
 	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/policy"
 	"github.com/gitseal/gitseal/internal/render"
@@ -101,7 +102,7 @@ func (b *basis) holds(in inputs, s *source.Snapshot) bool {
 func (r *ApplicationReconciler) render(ctx context.Context, run *run, s *source.Snapshot, keys *sops.Keyring) (*wanted, error) {
 	spec := run.app.Spec
 	run.values = r.Tokenizer.NewSet()
-	w := &wanted{values: run.values, author: s.Author, subject: s.Subject}
+	w := &wanted{values: run.values, author: s.Author, subject: s.Subject, runs: map[apply.ID]apply.Run{}}
 	read, opened := s.FS(), func() error { return nil }
 	defer func() { w.basis.reads = read.ReadSet() }()
 	files := fs.FS(read)

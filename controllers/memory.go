@@ -100,8 +100,10 @@ type wanted struct {
 	signer          string
 	items           []apply.Item
 	values          *secret.Set
-	files           int
-	opened          int
+	// runs is what was seen last of run-once objects.
+	runs   map[apply.ID]apply.Run
+	files  int
+	opened int
 	// why it is what it is, as history records it, until it is in place.
 	why string
 	// first: it was made without an earlier one in memory.

@@ -240,11 +240,15 @@ func (r *run) redact(text string) string {
 
 // writeStatus patches the status if it changed, in one call.
 func (r *ApplicationReconciler) writeStatus(ctx context.Context, run *run) error {
+	return r.patchStatus(ctx, run)
+}
+
+func (r *ApplicationReconciler) patchStatus(ctx context.Context, run *run, options ...client.MergeFromOption) error {
 	if equality.Semantic.DeepEqual(run.base.Status, run.app.Status) {
 		return nil
 	}
 	written := run.app.DeepCopy()
-	if err := r.Client.Status().Patch(ctx, written, client.MergeFrom(run.base)); err != nil {
+	if err := r.Client.Status().Patch(ctx, written, client.MergeFromWithOptions(run.base, options...)); err != nil {
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
@@ -288,9 +292,21 @@ func (r *run) report() {
 	s := &r.app.Status
 	s.Secrets = &v1alpha1.SecretsStatus{Policy: r.app.Spec.Secrets.Policy, Files: int32(w.files), Opened: int32(w.opened)}
 	s.Resources = &v1alpha1.ResourcesStatus{
-		Desired: int32(len(w.items)), Applied: int32(min(r.memory.ledger.Len(), len(w.items))),
+		Desired: int32(len(w.items)), Applied: r.applied(w),
 		Drifted: r.memory.drifted, Unhealthy: int32(len(r.memory.ledger.Unhealthy())),
 	}
+}
+
+// applied counts the objects of w that are in place or have run, whatever was
+// changed in them since.
+func (r *run) applied(w *wanted) int32 {
+	n := int32(0)
+	for _, item := range w.items {
+		if r.memory.ledger.Holds(item.ID) && item.Run == "" || item.Run != "" && r.runState(item) == v1alpha1.RunSucceeded {
+			n++
+		}
+	}
+	return n
 }
 
 // record writes the revision that is now in place and, where something
@@ -310,6 +326,7 @@ func (r *run) record() {
 		w.inputs.commit, w.author, w.subject, w.signer = s.Source.Revision, s.Source.Author, s.Source.Subject, s.Source.Signer
 	}
 	w.first = false
+	r.keepRuns(w)
 	moved := s.Source == nil || s.Source.Revision != w.inputs.commit
 	// Whoever wrote the commit may have put into its message what the files hide.
 	author, subject := r.redact(w.author), r.redact(w.subject)

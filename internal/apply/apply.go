@@ -66,6 +66,9 @@ type Item struct {
 	// healthy first. Wave is the order inside it.
 	SyncWave int32
 	Wave     Wave
+	// Run is when what runs once per content runs: Before or After. It is "" for
+	// what is applied.
+	Run string
 	// HasStatus: the API server's answer tells the object's health.
 	HasStatus bool
 	// HasTokens: values are injected when it is sent, so no answer about it
@@ -85,6 +88,9 @@ type Item struct {
 	body   []byte // JSON, tokens for values
 	digest string // of what Git says, keyed
 }
+
+// Digest is a keyed digest of what Git says of the object.
+func (i Item) Digest() string { return i.digest }
 
 func (i Item) key() live.Key { return live.Key{Namespace: i.ID.Namespace, Name: i.ID.Name} }
 

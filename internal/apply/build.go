@@ -49,7 +49,10 @@ func (e *Engine) Build(t Target, objects []render.Object) ([]Item, error) {
 		seen[item.ID] = item.Origin
 		items = append(items, item)
 	}
-	return items, checkWaves(items, objects)
+	if err := checkWaves(items, objects); err != nil {
+		return nil, err
+	}
+	return items, checkRuns(items)
 }
 
 type builder struct {
@@ -103,6 +106,10 @@ func (b *builder) item(o render.Object) (Item, error) {
 	if err != nil {
 		return Item{}, err
 	}
+	run, err := runPhase(o)
+	if err != nil {
+		return Item{}, err
+	}
 	own := o.DeepCopy()
 	switch {
 	case !namespaced:
@@ -119,6 +126,9 @@ func (b *builder) item(o render.Object) (Item, error) {
 	if gvk.GroupKind() == kindSecret {
 		foldStringData(own.Object)
 	}
+	if run != "" {
+		keepEnded(own.Object)
+	}
 	body, digest, err := b.encode(own)
 	if err != nil {
 		return Item{}, failure.Stallf(v1alpha1.ReasonObjectInvalid, "%s: encode %s %q: %w", o.Origin, gvk.Kind, o.GetName(), err)
@@ -129,6 +139,7 @@ func (b *builder) item(o render.Object) (Item, error) {
 		Scope:     live.Scope{Identity: b.target.Identity, Resource: resource, Namespace: own.GetNamespace()},
 		SyncWave:  wave,
 		Wave:      waveOf(gvk.GroupKind()),
+		Run:       run,
 		HasStatus: health.HasStatus(gvk.GroupKind()),
 		HasTokens: holdsTokens(own.Object),
 		Brought:   brought,

@@ -112,19 +112,17 @@ func (e *Engine) each(ctx context.Context, items []Item, do func(context.Context
 // before, for a missing namespace or right, unless the same ServiceAccount has
 // just done so for another Application. After the first sync it sends as a
 // dry run whatever holds values, too: one may be immutable, or a webhook may
-// be against it. In the first, that would double the calls. What is in a later
-// sync wave than the first of items may need what the earlier ones bring.
+// be against it. In the first, that would double the calls.
 func (e *Engine) Preflight(ctx context.Context, items []Item, ledger *Ledger, values *secret.Set) error {
+	if err := Fits(items, values); err != nil {
+		return err
+	}
 	var first []Item
 	later := ledger.Len() > 0
-	next, _ := NextWave(items)
 	seen := map[live.Scope]bool{}
 	for _, item := range items {
-		if _, err := inject(item, values); err != nil {
-			return err
-		}
 		proven := seen[item.Scope] || ledger.isProven(item.Scope) || e.proofs.recent(item.Scope)
-		if item.SyncWave > next[0].SyncWave || item.Defined || item.Housed || leans(item) || proven && (!later || !item.HasTokens) {
+		if item.Defined || item.Housed || leans(item) || proven && (!later || !item.HasTokens) {
 			continue
 		}
 		seen[item.Scope] = true
@@ -237,7 +235,7 @@ func (e *Engine) established(ctx context.Context, wave []Item) error {
 func (e *Engine) Prune(ctx context.Context, stale []Member) (pruned int, err error) {
 	var errs []error
 	for _, m := range stale {
-		did, err := e.remove(ctx, m)
+		did, err := e.remove(ctx, m, metav1.DeletePropagationBackground)
 		if err != nil {
 			errs = append(errs, err)
 		}
@@ -248,7 +246,7 @@ func (e *Engine) Prune(ctx context.Context, stale []Member) (pruned int, err err
 	return pruned, errors.Join(errs...)
 }
 
-func (e *Engine) remove(ctx context.Context, m Member) (did bool, err error) {
+func (e *Engine) remove(ctx context.Context, m Member, dependents metav1.DeletionPropagation) (did bool, err error) {
 	client, err := e.clients.REST(m.Scope.Identity)
 	if err != nil {
 		return false, err
@@ -258,7 +256,7 @@ func (e *Engine) remove(ctx context.Context, m Member) (did bool, err error) {
 		as.ResourceVersion = ptr.To(strconv.FormatUint(v, 10))
 	}
 	body, err := encodeDeleteOptions(&metav1.DeleteOptions{
-		Preconditions: as, PropagationPolicy: ptr.To(metav1.DeletePropagationBackground),
+		Preconditions: as, PropagationPolicy: &dependents,
 	})
 	if err != nil {
 		return false, err

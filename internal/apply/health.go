@@ -21,7 +21,7 @@ func (e *Engine) Unjudged(items []Item, ledger *Ledger) []Item {
 	var changed []Item
 	for _, item := range items {
 		r, ok := ledger.get(item.ID)
-		if !ok || !item.HasStatus {
+		if !ok || !item.HasStatus || item.Run != "" {
 			continue
 		}
 		o, presence := e.watches.Find(item.Scope, item.key(), r.judged)

@@ -37,6 +37,9 @@ func (p Plan) Empty() bool { return len(p.Changed)+len(p.Drifted) == 0 }
 func (e *Engine) Compare(items []Item, ledger *Ledger, now time.Time) Plan {
 	var p Plan
 	for _, item := range items {
+		if item.Run != "" {
+			continue // status remembers it, and it is never put back
+		}
 		r, known := ledger.get(item.ID)
 		if !known || r.digest != item.digest {
 			p.Changed = append(p.Changed, item)
@@ -78,7 +81,7 @@ func (p *Plan) contest(r record, id ID, now time.Time) {
 // whatever is not as they say has drifted.
 func (e *Engine) Seed(items []Item, ledger *Ledger, inPlace bool) {
 	for _, item := range items {
-		if _, known := ledger.get(item.ID); known {
+		if _, known := ledger.get(item.ID); known || item.Run != "" {
 			continue
 		}
 		o, presence := e.watches.Find(item.Scope, item.key(), 0)

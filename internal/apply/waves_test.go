@@ -124,17 +124,6 @@ func TestTheSickAreListedByWave(t *testing.T) {
 	}
 }
 
-func TestPreflightLeavesLaterWavesAlone(t *testing.T) {
-	w := newWorld(t)
-	items := w.build(configMap("a") + "\n---\napiVersion: v1\nkind: Service\nmetadata: {name: s, annotations: {gitseal.dev/sync-wave: \"1\"}}")
-	if err := w.Preflight(t.Context(), items, w.ledger, w.values); err != nil {
-		t.Fatal(err)
-	}
-	if calls := w.seenCalls(); len(calls) != 1 || !strings.Contains(calls[0].path, "configmaps") {
-		t.Errorf("Preflight() sent %v, want the ConfigMap of the first wave only", calls)
-	}
-}
-
 func TestPruneTurnsTheWavesRound(t *testing.T) {
 	w := newWorld(t)
 	item := w.build(configMap("a"))[0]

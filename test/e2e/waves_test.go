@@ -125,7 +125,7 @@ func TestAWaveThatTakesTooLongIsTold(t *testing.T) {
 	s.create()
 	commit := s.push("first")
 	message := s.waitRefused(v1alpha1.ReasonUnhealthy)
-	for _, part := range []string{`Deployment "db" in namespace "late-wave" of sync wave -3 is not healthy: `, ": wave 0 is applied once it is"} {
+	for _, part := range []string{`Deployment "db" in namespace "late-wave" of sync wave -3 is not healthy: `, ": wave 0 comes once it is"} {
 		if !strings.Contains(message, part) {
 			t.Errorf("message %q lacks %q", message, part)
 		}
