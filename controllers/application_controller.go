@@ -101,9 +101,9 @@ func (r *ApplicationReconciler) Reconcile(ctx context.Context, req ctrl.Request)
 // sync is the pipeline, from Git to healthy objects. A failure before apply
 // leaves the last good state in place, and drift from that is still corrected.
 func (r *ApplicationReconciler) sync(ctx context.Context, run *run) error {
-	if err := r.dependencies(ctx, run); err != nil {
+	if run.blocked = r.dependencies(ctx, run); run.blocked != nil && !run.inPlace() {
 		r.hold(ctx, run)
-		return err
+		return run.blocked
 	}
 	wanted, err := r.desire(ctx, run)
 	if err != nil {

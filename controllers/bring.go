@@ -37,6 +37,10 @@ func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) 
 		run.memory.placed = w
 		return errors.Join(run.unsent(plan), r.watchBrought(ctx, run, w))
 	}
+	if run.blocked != nil && (len(plan.Changed) > 0 || !run.hasRun(w)) {
+		r.hold(ctx, run)
+		return run.blocked
+	}
 	if err := r.claim(ctx, run, &plan); err != nil {
 		return err
 	}
@@ -242,6 +246,7 @@ func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) 
 		return err // their watch calls again once they are gone from here
 	}
 	stale := r.Engine.Stale(run.target, run.memory.scopes, w.items)
+	run.leaving = r.Engine.Leaving(run.target, run.memory.scopes, w.items)
 	if len(stale) == 0 {
 		if !settled {
 			return nil // what was just applied, and is not wanted any more, is yet to be seen

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -17,24 +16,6 @@ import (
 	"github.com/gitseal/gitseal/internal/sops"
 	"github.com/gitseal/gitseal/internal/source"
 )
-
-// dependencies waits for the Applications that this one depends on.
-func (r *ApplicationReconciler) dependencies(ctx context.Context, run *run) error {
-	for _, d := range run.app.Spec.DependsOn {
-		name := dependency(run.app, d)
-		other := &v1alpha1.Application{}
-		err := r.Client.Get(ctx, name, other)
-		switch {
-		case apierrors.IsNotFound(err):
-			return failure.Waitf(v1alpha1.ReasonDependencyNotReady, "Application %q in namespace %q, which this one depends on, does not exist", name.Name, name.Namespace)
-		case err != nil:
-			return failure.Failf(v1alpha1.ReasonDependencyNotReady, "read Application %q: %w", name, err)
-		case !isReady(other):
-			return failure.Waitf(v1alpha1.ReasonDependencyNotReady, "Application %q in namespace %q, which this one depends on, is not ready", name.Name, name.Namespace)
-		}
-	}
-	return nil
-}
 
 // desire works out what one revision says: it fetches, opens, renders and
 // checks. Where none of its inputs changed the last answer holds.

@@ -63,12 +63,23 @@ func (r *ApplicationReconciler) partWithMembers(ctx context.Context, run *run) e
 	}
 	stale := r.Engine.Stale(run.target, run.memory.scopes, nil)
 	if len(stale) == 0 {
-		return nil
+		return r.waitForLast(run)
 	}
 	if run.pruned, err = r.Engine.Prune(ctx, stale); err != nil {
 		return err
 	}
 	return errLeaving
+}
+
+// waitForLast returns errLeaving, and names who is left, while a finalizer keeps
+// an object that is to be waited for. Its watch tells when it is gone.
+func (r *ApplicationReconciler) waitForLast(run *run) error {
+	leaving := r.Engine.Leaving(run.target, run.memory.scopes, nil)
+	if len(leaving) == 0 || run.app.Spec.Sync.DeletionPolicy != v1alpha1.DeletionWait {
+		return nil
+	}
+	return failure.Waitf(v1alpha1.ReasonDeleting, "%w: %s", errLeaving, named(leaving)).
+		WithHint("see to what its metadata.finalizers name")
 }
 
 // releaseMembers unlabels the members, so that a later Application of the same

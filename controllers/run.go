@@ -40,6 +40,13 @@ type run struct {
 	// looked: it was seen whose the objects are.
 	looked bool
 
+	// blocked says which dependency anything new waits for. What is in place
+	// does not become unready with it.
+	blocked error
+
+	// leaving are pruned objects that something keeps from going.
+	leaving []apply.Member
+
 	// progress says what is waited for, once everything is applied, or before
 	// the rest is where the run is gated.
 	progress string

@@ -138,7 +138,7 @@ func (r *ApplicationReconciler) succeed(run *run) ctrl.Result {
 	run.setSecrets(nil)
 	if run.progress == "" {
 		run.remove(v1alpha1.ConditionReconciling)
-		run.set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "applied "+run.revision())
+		run.set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, run.readyMessage())
 		run.set(v1alpha1.ConditionHealthy, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "every object is healthy")
 	} else {
 		run.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonProgressing, run.progress)
@@ -269,6 +269,13 @@ func (r *run) nextPoll() time.Duration {
 	return interval // a poll that is due was just made, or could not be
 }
 
+func (r *run) readyMessage() string {
+	if len(r.leaving) == 0 {
+		return "applied " + r.revision()
+	}
+	return shorten("applied " + r.revision() + "; kept by finalizers, though they are not in Git any more: " + named(r.leaving))
+}
+
 func (r *run) syncedMessage() string {
 	if r.gated {
 		return "applying " + r.revision()
@@ -392,6 +399,19 @@ func waitingFor(text string, sick []apply.Sick) string {
 		text += fmt.Sprintf("; and %d more", more)
 	}
 	return shorten(text)
+}
+
+// named lists members, as many as a message takes.
+func named(members []apply.Member) string {
+	names := make([]string, 0, maxWaiting)
+	for _, m := range members[:min(len(members), maxWaiting)] {
+		names = append(names, m.String())
+	}
+	text := strings.Join(names, "; ")
+	if more := len(members) - maxWaiting; more > 0 {
+		text += fmt.Sprintf("; and %d more", more)
+	}
+	return text
 }
 
 func count(n int, noun string) string {

@@ -163,6 +163,14 @@ func (e *Engine) Stale(t Target, scopes []live.Scope, items []Item) []Member {
 	return stale
 }
 
+// Leaving lists the members of the ApplySet that items do not hold and that were
+// deleted, but are kept by a finalizer.
+func (e *Engine) Leaving(t Target, scopes []live.Scope, items []Item) []Member {
+	leaving := slices.DeleteFunc(e.Leftovers(t, scopes, items), func(m Member) bool { return !m.object.Deleting })
+	slices.SortFunc(leaving, func(a, b Member) int { return cmp.Compare(a.String(), b.String()) })
+	return leaving
+}
+
 // Leftovers lists the members of the ApplySet that items do not hold. Members
 // are told apart by resource, whatever version a watch or a file names.
 func (e *Engine) Leftovers(t Target, scopes []live.Scope, items []Item) []Member {

@@ -178,7 +178,9 @@ metadata: {name: migrate, namespace: ns, resourceVersion: "7", uid: u, labels: {
 func TestLookRunAsksOnlyForNews(t *testing.T) {
 	w := newWorld(t)
 	item := w.build(onceJob(once))[0]
-	w.answer = func(rw http.ResponseWriter, _ *http.Request, _ string) { _, _ = io.WriteString(rw, w.job(item, "status: {}")) }
+	w.answer = func(rw http.ResponseWriter, _ *http.Request, _ string) {
+		_, _ = io.WriteString(rw, w.job(item, "status: {}"))
+	}
 	held, err := w.LookRun(t.Context(), w.target, item, Run{})
 	if err != nil {
 		t.Fatal(err)

@@ -23,8 +23,15 @@ type canary struct {
 	value string
 	// secret is where it may stand: namespace/name, under the key.
 	secret, key string
+	// running is the namespace whose Jobs and pods may hold it.
+	running string
 	// inGit: it was committed as plain text, so that clones hold it.
 	inGit bool
+}
+
+// runsAt reports whether a place of etcd is one that may hold it.
+func (c *canary) runsAt(place string) bool {
+	return c.running != "" && (strings.HasPrefix(place, "/registry/jobs/"+c.running+"/") || strings.HasPrefix(place, "/registry/pods/"+c.running+"/"))
 }
 
 // shapes are values of which each is awkward for some encoding or format.

@@ -121,6 +121,7 @@ func objects() map[string]scenario {
 		"immutable":   {v1alpha1.ReasonApplyFailed, immutable},
 		"a webhook":   {v1alpha1.ReasonApplyFailed, quoted},
 		"a container": {v1alpha1.ReasonApplyFailed, container},
+		"a migration": {v1alpha1.ReasonRunFailed, migration},
 		"no rights": {v1alpha1.ReasonForbidden, func(p *play) {
 			if _, err := sandbox.Kubectl(p.t.Context(), "", "delete", "rolebinding", "deployer", "--namespace", p.ns); err != nil {
 				p.t.Fatal(err)
@@ -194,6 +195,29 @@ spec:
         - name: web
           image: registry.example/web:1
           env: [{name: PIN, value: `+p.number()+"}]\n")
+}
+
+// migration is a Job that holds a value, runs once and fails.
+func migration(p *play) {
+	p.edit(func(s *v1alpha1.ApplicationSpec) { s.Secrets.AllowInKinds = []string{"Job.batch"} })
+	p.write(map[string]string{".sops.yaml": strings.ReplaceAll(p.read(".sops.yaml"), "opened", "value")})
+	c := p.canary("password")
+	c.running = p.ns
+	p.encrypt("migrate.yaml", `apiVersion: batch/v1
+kind: Job
+metadata:
+  name: migrate
+  annotations: {gitseal.dev/run: Once}
+spec:
+  backoffLimit: 0
+  template:
+    metadata: {labels: {sandbox.gitseal.dev/fate: fail}}
+    spec:
+      restartPolicy: Never
+      containers:
+        - name: migrate
+          image: registry.example/migrate:1
+          env: [{name: PASSWORD, value: `+c.value+"}]\n")
 }
 
 // generator makes a Secret env of an encrypted file.
