@@ -62,7 +62,8 @@ type Operator struct {
 func (o Operator) Run(ctx context.Context) error {
 	ctrl.SetLogger(o.Logger)
 	cfg := rest.CopyConfig(o.Config)
-	cfg.QPS = -1 // API Priority and Fairness is the limiter
+	cfg.QPS = -1                  // API Priority and Fairness is the limiter
+	cfg.DisableCompression = true // it costs both sides more CPU and memory than a cluster's network
 	cfg.WarningHandler = rest.NoWarnings{}
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return seam.Transport(o.Gate, next) })
 	mgr, err := o.manager(cfg)

@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -247,18 +248,29 @@ func (r *ApplicationReconciler) patchStatus(ctx context.Context, run *run, optio
 	if equality.Semantic.DeepEqual(run.base.Status, run.app.Status) {
 		return nil
 	}
-	written := run.app.DeepCopy()
-	if err := r.Client.Status().Patch(ctx, written, client.MergeFromWithOptions(run.base, options...)); err != nil {
+	patch, err := client.MergeFromWithOptions(statusOf(run.base), options...).Data(statusOf(run.app))
+	if err != nil {
+		return fmt.Errorf("write the status of Application %q: %w", run.target.Application, err)
+	}
+	// Of the answer only the resource version is of interest.
+	answer := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: run.app.Namespace, Name: run.app.Name}}
+	answer.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Application"))
+	if err := r.Client.Status().Patch(ctx, answer, client.RawPatch(types.MergePatchType, patch)); err != nil {
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
 		return fmt.Errorf("write the status of Application %q: %w", run.target.Application, err)
 	}
-	run.memory.status, run.memory.statusVersion = written.Status.DeepCopy(), live.Version(written.ResourceVersion)
+	run.app.ResourceVersion = answer.ResourceVersion
+	run.base = run.app.DeepCopy()
+	run.memory.status, run.memory.statusVersion = run.base.Status.DeepCopy(), live.Version(answer.ResourceVersion)
 	run.memory.statusAt = run.now
-	run.base = written
-	run.app.ResourceVersion = written.ResourceVersion
 	return nil
+}
+
+// statusOf leaves out what is not written with a status.
+func statusOf(app *v1alpha1.Application) *v1alpha1.Application {
+	return &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{ResourceVersion: app.ResourceVersion}, Status: app.Status}
 }
 
 func (r *run) nextPoll() time.Duration {
