@@ -2,7 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +21,7 @@ import (
 var configMaps = schema.GroupVersionResource{Version: "v1", Resource: configMap.resource}
 
 // oneChange pushes a commit that changes one ConfigMap of one Application and
-// asks for a sync of that, as a webhook would.
+// has the webhook told.
 func oneChange(ctx context.Context, s *stage, _ scenario, _ bool) (result.Round, error) {
 	if err := s.inPlace(ctx); err != nil {
 		return result.Round{}, err
@@ -52,14 +56,49 @@ func oneChange(ctx context.Context, s *stage, _ scenario, _ bool) (result.Round,
 	return s.round(before, after, m), nil
 }
 
-// trigger tells the controller of a push.
+// trigger tells the controller of a push, as the Git server would. Without a
+// webhook it is asked to sync the one Application.
 func (s *stage) trigger(ctx context.Context, app int) error {
-	if s.controller.Request == "" {
-		return nil
-	}
 	v := s.apps[app]
 	v.Now = now()
-	return s.request(ctx, v)
+	switch {
+	case s.controller.Webhook != nil:
+		v.Webhook = s.running.webhookURL
+		return s.controller.Webhook.deliver(ctx, v)
+	case s.controller.Request != "":
+		return s.request(ctx, v)
+	}
+	return nil
+}
+
+func (w *webhook) deliver(ctx context.Context, v values) error {
+	url, err := fill(w.URL, v)
+	if err != nil {
+		return err
+	}
+	body, err := fill(w.Body, v)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	if w.Header != "" {
+		mac := hmac.New(sha256.New, []byte(w.Secret))
+		_, _ = mac.Write([]byte(body))
+		request.Header.Set(w.Header, "sha256="+hex.EncodeToString(mac.Sum(nil)))
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode >= http.StatusMultipleChoices {
+		return fmt.Errorf("the webhook answers %s", response.Status)
+	}
+	return nil
 }
 
 // pick is the nth object of a kind, counted round and round, first across

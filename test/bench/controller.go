@@ -44,9 +44,11 @@ type controller struct {
 	Env       map[string]string `json:"env"`
 	// Arguments are more arguments for the operator of this repository.
 	Arguments []string `json:"arguments"`
-	// Install are manifests, once per sandbox; Shared once per namespace of a
-	// round; Application once per Application.
+	// Install are files of manifests and Setup is one more, once per sandbox;
+	// Shared is applied once per namespace of a round, and Application once per
+	// Application.
 	Install     []string `json:"install"`
+	Setup       string   `json:"setup"`
 	Shared      string   `json:"shared"`
 	Application string   `json:"application"`
 	// Resource is what an Application is.
@@ -59,10 +61,23 @@ type controller struct {
 	// Handled what holds once that is done.
 	Request string      `json:"request"`
 	Handled []condition `json:"handled"`
+	// Webhook tells it of a push, if it listens; otherwise Request does.
+	Webhook *webhook `json:"webhook"`
+	// CorrectsDrift says whether it is to be put to that test.
+	CorrectsDrift bool `json:"correctsDrift"`
 	// Label is what marks an object as an Application's; empty if nothing does.
 	Label string `json:"label"`
 	// Reconciles is the metric that counts finished reconciles, if it has one.
 	Reconciles string `json:"reconciles"`
+}
+
+// webhook is a request that a Git server would send.
+type webhook struct {
+	URL  string `json:"url"`
+	Body string `json:"body"`
+	// Header carries the HMAC-SHA256 of the body under Secret.
+	Secret string `json:"secret"`
+	Header string `json:"header"`
 }
 
 // values are what the texts of a description may use.
@@ -76,9 +91,11 @@ type values struct {
 	Objects   int    // of the Application
 	Interval  string // between two looks at the repository
 	Now       string // different for each request
-	Key       string // the Secret with the age key, in every namespace and in the operator's
+	Key       string // what the Secret with the age key is called
+	AgeKey    string // what opens the Secrets of the repository, which are made for this run
 	Root      string // of this repository
 	Dir       string // scratch space
+	Webhook   string // where the operator of this repository listens
 }
 
 // loadController reads a description: a file, or the name of one that is here.
@@ -123,6 +140,7 @@ func fill(text string, v values) (string, error) {
 type running struct {
 	pids       []int
 	metricsURL string // "" if it has none
+	webhookURL string
 	stop       func() error
 }
 
@@ -132,7 +150,7 @@ func (c *controller) start(ctx context.Context, r *rig.Rig, v values, more ...st
 		if err != nil {
 			return nil, err
 		}
-		return &running{pids: []int{o.Pid()}, metricsURL: o.MetricsURL, stop: o.Stop}, nil
+		return &running{pids: []int{o.Pid()}, metricsURL: o.MetricsURL, webhookURL: o.WebhookURL, stop: o.Stop}, nil
 	}
 	p := &running{}
 	var commands []*exec.Cmd

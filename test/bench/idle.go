@@ -32,7 +32,7 @@ func idle(ctx context.Context, s *stage, _ scenario, quick bool) (result.Round, 
 	if err := s.start(ctx, "--leader-elect=true"); err != nil {
 		return result.Round{}, err
 	}
-	if err := s.reconciled(ctx); err != nil {
+	if err := s.reconciled(ctx, 0); err != nil {
 		return result.Round{}, err
 	}
 	if err := s.await(ctx, newGoal("ready", s.controller.Ready, s.apps)); err != nil {
@@ -76,6 +76,9 @@ func (s *stage) others(ctx context.Context, lasts time.Duration) (puts float64, 
 }
 
 func pause(ctx context.Context, lasts time.Duration) error {
+	if lasts <= 0 {
+		return ctx.Err()
+	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()

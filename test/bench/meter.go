@@ -125,7 +125,7 @@ func (s *stage) round(before, after reading, measures map[string]float64) result
 	measures["cpuSeconds"] = after.own.cpu - before.own.cpu
 	measures["apiServerCPUSeconds"] = after.server.cpu - before.server.cpu
 	measures["rssMiB"], measures["peakRSSMiB"] = after.own.rss, after.own.peakRSS
-	measures["objectCalls"] = 0
+	measures["objectCalls"], measures["applies"] = 0, 0
 	measures["ownCalls"] = float64(total(r.OwnCalls))
 	measures["gitRequests"] = float64(after.git - before.git)
 	mine := difference(before.mine, after.mine)
@@ -138,6 +138,9 @@ func (s *stage) round(before, after reading, measures map[string]float64) result
 		for key, n := range r.ServerCalls {
 			if _, of, _ := strings.Cut(key, " "); of == resource && s.fromController(key) {
 				measures["objectCalls"] += float64(n)
+				if strings.HasPrefix(key, "APPLY ") {
+					measures["applies"] += float64(n)
+				}
 			}
 		}
 	}

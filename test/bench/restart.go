@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,7 +37,7 @@ func restart(ctx context.Context, s *stage, _ scenario, _ bool) (result.Round, e
 		return result.Round{}, err
 	}
 	before.own.cpu, before.calls = 0, nil // all that the new process does counts
-	if err := s.reconciled(ctx); err != nil {
+	if err := s.reconciled(ctx, 0); err != nil {
 		return result.Round{}, err
 	}
 	m := map[string]float64{"wallSeconds": time.Since(begun).Seconds()}
@@ -58,27 +57,6 @@ func restart(ctx context.Context, s *stage, _ scenario, _ bool) (result.Round, e
 		}
 	}
 	return s.round(before, after, m), nil
-}
-
-// reconciled waits until the controller has counted a reconcile for each
-// Application.
-func (s *stage) reconciled(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		metrics, err := scrape(ctx, http.DefaultClient, s.running.metricsURL)
-		if err != nil {
-			return err
-		}
-		if total(sum(metrics, s.controller.Reconciles)) >= s.workload.apps {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
 }
 
 // versions reads the resource versions of all objects of the round.

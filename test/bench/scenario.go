@@ -26,7 +26,13 @@ func (s scenario) missing(c *controller) string {
 	switch {
 	case s.kind == "restart" && c.Reconciles == "":
 		return "reconciles"
-	case s.kind == "no-op" && c.Request == "":
+	case s.kind == "drift" && !c.CorrectsDrift:
+		return "correctsDrift"
+	case (s.kind == "idle" || s.kind == "no-op") && c.Reconciles == "":
+		return "reconciles"
+	case s.kind == "no-op" && c.Webhook == nil:
+		return "webhook"
+	case s.kind == "requested" && c.Request == "":
 		return "request"
 	}
 	return ""
@@ -64,10 +70,15 @@ func scenarios() []scenario {
 		}
 		all = append(all, first,
 			scenario{kind: "no-op", workload: w, most: 5, play: noOp,
-				what: "a sync of every Application is asked for, and nothing has changed",
+				what: "a webhook tells of a push that brought nothing; every Application looks",
 				targets: []result.Target{
 					worst("API calls for objects of a no-op", "objectCalls", 0),
 					median("CPU of a no-op, per Application", "cpuMillisPerApplication", 1),
+				}},
+			scenario{kind: "requested", workload: w, most: 5, play: requested,
+				what: "somebody asks for a sync of every Application, and nothing has changed; the status of each says that it was done",
+				targets: []result.Target{
+					worst("API calls for objects of a sync that was asked for", "objectCalls", 0),
 				}},
 			change(w, many))
 		if !large || many {
@@ -93,11 +104,11 @@ func scenarios() []scenario {
 
 func change(w workload, many bool) scenario {
 	s := scenario{kind: "change", workload: w, most: 5, play: oneChange,
-		what: "a commit changes one object; from the end of the push until it is applied"}
+		what: "a commit changes one object, and a webhook tells of it; from the end of the push until it is applied"}
 	if many {
 		s.targets = []result.Target{
 			median("push to applied of one object", "appliedSeconds", 1),
-			worst("objects applied for a commit that changes one", "objectCalls", 1),
+			worst("objects applied for a commit that changes one", "applies", 1),
 		}
 	}
 	return s

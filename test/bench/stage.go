@@ -39,6 +39,7 @@ type stage struct {
 	repo       *rig.Repo
 	dir        string
 	commit     string
+	ageKey     string
 	objects    []object
 
 	calls   *callCounter
@@ -62,10 +63,20 @@ func newStage(ctx context.Context, w workload, c *controller) (*stage, error) {
 	if s.rig, err = rig.Start(ctx, dir); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	if err := errors.Join(s.connect(), s.fillRepository(ctx), s.install(ctx)); err != nil {
+	if err := s.furnish(ctx); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
+}
+
+func (s *stage) furnish(ctx context.Context) error {
+	if err := s.connect(); err != nil {
+		return err
+	}
+	if err := s.fillRepository(ctx); err != nil {
+		return err
+	}
+	return s.install(ctx)
 }
 
 func (s *stage) close() error {
@@ -104,6 +115,7 @@ func (s *stage) fillRepository(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.ageKey = identity.String()
 	files := map[string]string{".sops.yaml": "creation_rules:\n  - encrypted_regex: ^(data|stringData)$\n    age: " + identity.Recipient().String()}
 	encrypt := []string{"encrypt", "-i"}
 	for _, o := range s.objects {
@@ -155,12 +167,12 @@ func (s *stage) install(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return s.applyText(ctx, s.controller.Setup, s.common())
 }
 
 // common are the values that all Applications share.
 func (s *stage) common() values {
-	return values{URL: s.repo.URL, Branch: "main", Commit: s.commit, Objects: s.workload.objectsEach(), Interval: "1h", Key: keyName, Root: s.rig.Root, Dir: s.dir}
+	return values{URL: s.repo.URL, Branch: "main", Commit: s.commit, Objects: s.workload.objectsEach(), Interval: "1h", Key: keyName, AgeKey: s.ageKey, Root: s.rig.Root, Dir: s.dir}
 }
 
 func namespace(round, i int) string { return fmt.Sprintf("round-%d-%d", round, i) }

@@ -18,6 +18,7 @@ var plotted = []struct {
 	{"change", "appliedSeconds", "One object in a commit: from the push until it is applied", "", ""},
 	{"drift", "driftSeconds", "Drift: until it is corrected", "worstSeconds", "worst"},
 	{"no-op", "cpuMillisPerApplication", "No-op sync: CPU per Application", "", ""},
+	{"requested", "cpuMillisPerApplication", "Sync on request: CPU per Application", "", ""},
 	{"restart", "wallSeconds", "Restart: until every Application has been looked at", "", ""},
 }
 

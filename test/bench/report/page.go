@@ -18,6 +18,7 @@ var kinds = []struct {
 }{
 	{"first-sync", "First sync", []string{"appliedSeconds", "readySeconds", "floorSeconds", "timesFloor", "cpuSeconds", "apiServerCPUSeconds", "peakRSSMiB", "rssKiBPerApplication", "ownCalls", "gitRequests"}},
 	{"no-op", "No-op sync", []string{"wallSeconds", "cpuMillisPerApplication", "objectCalls", "ownCalls", "gitRequests"}},
+	{"requested", "Sync on request", []string{"wallSeconds", "cpuMillisPerApplication", "objectCalls", "ownCalls", "gitRequests"}},
 	{"change", "One object in a commit", []string{"appliedSeconds", "cpuSeconds", "objectCalls", "ownCalls", "gitRequests"}},
 	{"drift", "Drift", []string{"driftSeconds", "worstSeconds", "patchSeconds", "deleteSeconds", "unlabelSeconds", "samples", "cpuSeconds"}},
 	{"restart", "Restart", []string{"wallSeconds", "objects", "changedObjects", "objectCalls", "cpuSeconds", "peakRSSMiB", "ownCalls"}},
