@@ -251,6 +251,9 @@ func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) 
 		if !settled {
 			return nil // what was just applied, and is not wanted any more, is yet to be seen
 		}
+		if err := r.spend(ctx, run, w); err != nil {
+			return err
+		}
 		return r.shrinkParent(ctx, run, w.items, unserved)
 	}
 	if prune := run.app.Spec.Sync.Prune; prune != nil && !*prune {

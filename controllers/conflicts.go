@@ -178,11 +178,11 @@ func (r *ApplicationReconciler) reportConflicts(ctx context.Context, run *run, e
 func conflictMessage(claims []apply.Conflict) string {
 	sortConflicts(claims)
 	first := claims[0]
-	text := fmt.Sprintf("Application %s declares %s, too; it is not applied from there", first.Application, first.ID)
+	text := fmt.Sprintf("Application %s declares what this one owns: %s", first.Application, first.ID)
 	if more := len(claims) - 1; more > 0 {
-		text += ", nor are " + count(more, "more object")
+		text += fmt.Sprintf(", and %d more", more)
 	}
-	return shorten(text + ": remove it from one of the two")
+	return shorten(text + ": remove it from one of the two Applications")
 }
 
 func sortConflicts(all []apply.Conflict) {
@@ -209,15 +209,6 @@ func (r *ApplicationReconciler) tellAdopted(run *run) {
 	if adopted := run.memory.ledger.Adopted(); adopted != "" {
 		r.Recorder.Eventf(run.app, nil, corev1.EventTypeNormal, "Adopted", "Sync", "Took over %s", shorten(adopted))
 	}
-}
-
-// references names the first of members, as a status may list them.
-func (r *ApplicationReconciler) references(members []apply.Member) []v1alpha1.ObjectReference {
-	var all []v1alpha1.ObjectReference
-	for _, m := range members[:min(len(members), maxConflicts)] {
-		all = append(all, referenceTo(r.Engine.IDOf(m)))
-	}
-	return all
 }
 
 func referenceTo(id apply.ID) v1alpha1.ObjectReference {

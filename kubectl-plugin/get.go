@@ -3,6 +3,7 @@ package kubectlplugin
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -125,12 +126,12 @@ func (o *getOptions) writeNames(apps []v1alpha1.Application) error {
 }
 
 func (o *getOptions) writeTable(apps []v1alpha1.Application) error {
-	headings := []string{"NAME", "READY", "REASON", "REVISION", "POLICY", "AGE"}
+	headings := []string{"NAME", "READY", "REASON", "NOTES", "REVISION", "POLICY", "AGE"}
 	if o.allNamespaces {
 		headings = append([]string{"NAMESPACE"}, headings...)
 	}
 	if o.wide {
-		headings = append(headings, "MESSAGE")
+		headings = append(headings, "DRIFT", "CONFLICTS", "RUNS", "MESSAGE")
 	}
 	t := o.newTable(headings...)
 	for i := range apps {
@@ -153,16 +154,28 @@ func (o *getOptions) cells(app *v1alpha1.Application) []string {
 		ready = &metav1.Condition{Status: metav1.ConditionUnknown}
 	}
 	cells := []string{
-		app.Name, string(ready.Status), orNone(ready.Reason), orNone(shortRevision(app.Status.Source)),
+		app.Name, string(ready.Status), orNone(ready.Reason), orNone(notes(app)), orNone(shortRevision(app.Status.Source)),
 		string(app.Spec.Secrets.Policy), o.age(app.CreationTimestamp),
 	}
 	if o.allNamespaces {
 		cells = append([]string{app.Namespace}, cells...)
 	}
 	if o.wide {
-		cells = append(cells, ready.Message)
+		s := app.Status
+		cells = append(cells, fmt.Sprint(len(s.Drift)), fmt.Sprint(len(s.Conflicts)), fmt.Sprint(len(s.Runs)), ready.Message)
 	}
 	return cells
+}
+
+// notes are the conditions that an Application may have beside Ready.
+func notes(app *v1alpha1.Application) string {
+	var notes []string
+	for _, kind := range []string{v1alpha1.ConditionDrifted, v1alpha1.ConditionConflicted} {
+		if meta.IsStatusConditionTrue(app.Status.Conditions, kind) {
+			notes = append(notes, kind)
+		}
+	}
+	return strings.Join(notes, ",")
 }
 
 // age is how long ago t was, as kubectl writes it.

@@ -26,7 +26,8 @@ func newStatusCommand(s *session) *cobra.Command {
 		Use:   "status APP",
 		Short: "Show what became of an Application, and why",
 		Long: `Show what became of an Application, and why: its source, conditions, secrets,
-objects and last syncs. Values of secrets are never shown.
+objects, drift, conflicts with other Applications, run-once objects and last
+syncs, and what to do next. Values of secrets are never shown.
 
 Exits with 0 when the Application is Ready at its latest generation, otherwise
 with 1.`,
@@ -79,7 +80,12 @@ type report struct {
 	Conditions []metav1.Condition        `json:"conditions,omitempty"`
 	Secrets    v1alpha1.SecretsStatus    `json:"secrets"`
 	Resources  *v1alpha1.ResourcesStatus `json:"resources,omitempty"`
+	Drift      []v1alpha1.DriftStatus    `json:"drift,omitempty"`
+	Conflicts  []v1alpha1.ConflictStatus `json:"conflicts,omitempty"`
+	Runs       []v1alpha1.RunStatus      `json:"runs,omitempty"`
 	History    []v1alpha1.HistoryEntry   `json:"history,omitempty"`
+
+	Confirmation *v1alpha1.ConfirmationStatus `json:"confirmation,omitempty"`
 }
 
 // reportSource is where the Application comes from and what was applied last.
@@ -95,6 +101,7 @@ func newReport(app *v1alpha1.Application) report {
 		Name: app.Name, Namespace: app.Namespace, Ready: isReady(app), Suspend: app.Spec.Suspend,
 		Source:     reportSource{URL: app.Spec.Source.Git.URL, Ref: app.Spec.Source.Git.Ref, Path: app.Spec.Source.Path},
 		Conditions: app.Status.Conditions, Resources: app.Status.Resources, History: app.Status.History,
+		Drift: app.Status.Drift, Conflicts: app.Status.Conflicts, Runs: app.Status.Runs, Confirmation: app.Status.Confirmation,
 		Secrets: v1alpha1.SecretsStatus{Policy: app.Spec.Secrets.Policy},
 	}
 	if app.Status.Source != nil {
@@ -122,6 +129,9 @@ func (o *statusOptions) writeReport(r report) error {
 	if r.Source.Revision != "" {
 		t.row("Commit:", fmt.Sprintf("%q by %s", r.Source.Subject, r.Source.Author))
 	}
+	if r.Source.Signer != "" {
+		t.row("Signed by:", r.Source.Signer)
+	}
 	t.row("Secrets:", fmt.Sprintf("policy %s, %s, %s opened", r.Secrets.Policy, count(r.Secrets.Files, "file"), count(r.Secrets.Opened, "value")))
 	if n := r.Resources; n != nil {
 		t.row("Resources:", fmt.Sprintf("%d desired, %d applied, %d drifted, %d unhealthy", n.Desired, n.Applied, n.Drifted, n.Unhealthy))
@@ -132,7 +142,14 @@ func (o *statusOptions) writeReport(r report) error {
 	if err := o.writeConditions(r.Conditions); err != nil {
 		return err
 	}
-	return o.writeHistory(r.History)
+	if err := o.writeObjects(r); err != nil {
+		return err
+	}
+	if err := o.writeHistory(r.History); err != nil {
+		return err
+	}
+	o.writeNext(r)
+	return nil
 }
 
 // count is a number of things, in words.

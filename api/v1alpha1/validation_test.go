@@ -168,7 +168,7 @@ func TestValidation(t *testing.T) {
 		"a negative prune limit":            {[]string{"sync.pruneLimit=-1"}, "should be greater than or equal to 0"},
 		"no pruning":                        {[]string{"sync.prune=false", "sync.pruneLimit=0"}, ""},
 		"drift that is ignored":             {[]string{"sync.drift=Ignore"}, ""},
-		"drift of a kind that is not there": {[]string{"sync.drift=Maybe"}, `supported values: "Correct", "Ignore"`},
+		"drift of a kind that is not there": {[]string{"sync.drift=Maybe"}, `supported values: "Correct", "Report", "Ignore"`},
 		"objects left behind":               {[]string{"sync.deletionPolicy=Orphan"}, ""},
 		"an unknown deletion policy":        {[]string{"sync.deletionPolicy=Keep"}, `supported values: "Delete", "Orphan"`},
 		"no ServiceAccount":                 {[]string{"destination={}"}, required},

@@ -220,3 +220,64 @@ func TestABusyObjectIsTakenOrToldOf(t *testing.T) {
 		}
 	}
 }
+
+// Adoption is one write: the other tool's marks, owner reference and field
+// managers go, our label comes, and what others own stays theirs.
+func TestAdoptionTakesAnObjectInOneWrite(t *testing.T) {
+	w := newWorld(t)
+	object := existing(
+		map[string]any{"helm.toolkit.fluxcd.io/name": "shop", "app.kubernetes.io/managed-by": "Helm", "team": "shop"},
+		map[string]any{"meta.helm.sh/release-name": "shop", "kubectl.kubernetes.io/last-applied-configuration": "{}", "note": "stays"})
+	meta := metaOf(object)
+	meta["ownerReferences"] = []any{
+		map[string]any{"apiVersion": "v1", "kind": "SealedSecret", "name": "a", "uid": "s", "controller": true},
+		map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "name": "b", "uid": "b"},
+	}
+	meta["managedFields"] = []any{
+		map[string]any{"manager": "helm-controller", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": map[string]any{"f:data": map[string]any{}}},
+		map[string]any{"manager": "helm", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": map[string]any{"f:data": map[string]any{}}},
+		map[string]any{"manager": "autoscaler", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": map[string]any{"f:spec": map[string]any{}}},
+		map[string]any{"manager": "helm", "operation": "Update", "apiVersion": "v1", "subresource": "status", "fieldsType": "FieldsV1", "fieldsV1": map[string]any{"f:status": map[string]any{}}},
+	}
+	var patches []string
+	w.answer = func(rw http.ResponseWriter, r *http.Request, body string) {
+		if r.Method == http.MethodGet {
+			_ = json.NewEncoder(rw).Encode(object)
+			return
+		}
+		if r.Header.Get("Content-Type") == string(types.MergePatchType) {
+			patches = append(patches, body)
+		}
+		echo(rw, r, body)
+	}
+	items := w.build(configMap("a"))
+	w.seen[items[0].Scope] = map[live.Key]live.Object{}
+	claimed, err := w.Claim(t.Context(), w.target, items, w.ledger, Rules{Adopt: true, Parent: onlyAlive})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Apply(t.Context(), claimed, w.ledger, w.values); err != nil || len(patches) != 1 {
+		t.Fatalf("Apply() = %v after %d patches, want one", err, len(patches))
+	}
+	want := `{"metadata":{` +
+		`"annotations":{"kubectl.kubernetes.io/last-applied-configuration":null,"meta.helm.sh/release-name":null},` +
+		`"labels":{"app.kubernetes.io/managed-by":null,"applyset.kubernetes.io/part-of":"` + w.target.ApplySet() + `","helm.toolkit.fluxcd.io/name":null},` +
+		`"managedFields":[` +
+		`{"manager":"autoscaler","operation":"Update","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{}}},` +
+		`{"manager":"helm","operation":"Update","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:status":{}},"subresource":"status"},` +
+		`{"manager":"gitseal","operation":"Apply","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:metadata":{"f:labels":{"f:applyset.kubernetes.io/part-of":{}}}}}],` +
+		`"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"b","uid":"b"}],"resourceVersion":"7","uid":"u"}}`
+	if patches[0] != want {
+		t.Errorf("patch %s\nwant  %s", patches[0], want)
+	}
+	if got, want := w.ledger.Adopted(), `ConfigMap "a" in namespace "ns" from Flux (HelmRelease "shop")`; got != want || w.ledger.Adopted() != "" {
+		t.Errorf("Adopted() = %q, want %q, once", got, want)
+	}
+}
+
+// Names come from annotations that anybody may have written.
+func TestNamesOfOwnersAreBounded(t *testing.T) {
+	if got := bounded(strings.Repeat("ä", 1000)); len(got) > maxOwner+len("…") {
+		t.Errorf("bounded() has %d bytes", len(got))
+	}
+}

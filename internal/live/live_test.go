@@ -228,6 +228,26 @@ func TestOnlyTheConcernedApplySetIsTold(t *testing.T) {
 	}
 }
 
+// Who waits for an object of somebody else is told of its next change, once.
+func TestWhoAwaitsAnObjectIsToldOnce(t *testing.T) {
+	f := setUp(t)
+	f.put("configmaps", "a", "one")
+	f.ensure(t, "one", members("configmaps"))
+	f.ensure(t, "two", members("configmaps"))
+	f.until(t, "watch open", func() bool { return f.watching("configmaps") == 1 })
+	before := f.times("two")
+	f.watches.Await("two", members("configmaps"), key("a"))
+	f.watches.Await("two", members("configmaps"), key("a"))
+	gone := f.remove("configmaps", "a")
+	f.until(t, "the other one told", func() bool { return f.times("two") == before+1 })
+	again := f.put("configmaps", "a", "one")
+	f.until(t, "it is back", func() bool { return f.presence(members("configmaps"), "a", again) == live.Present })
+	if got := f.times("two"); got != before+1 || gone == 0 {
+		t.Errorf("told %d times, want once", got-before)
+	}
+	f.watches.Await("two", members("secrets"), key("a")) // which nobody watches
+}
+
 func TestARefusedWatchSaysSoAndRecovers(t *testing.T) {
 	for name, verb := range map[string]string{"the list is refused": "list", "the watch is refused": "watch"} {
 		t.Run(name, func(t *testing.T) {

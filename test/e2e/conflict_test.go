@@ -85,7 +85,7 @@ func TestAConflictIsToldOnBothAndEndsWithAHandOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	conflicted := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionConflicted)
-	want := `Application contest/second declares ConfigMap "a" in namespace "contest", too; it is not applied from there: remove it from one of the two`
+	want := `Application contest/second declares what this one owns: ConfigMap "a" in namespace "contest": remove it from one of the two Applications`
 	if conflicted == nil || conflicted.Reason != v1alpha1.ReasonObjectConflict || conflicted.Message != want {
 		t.Errorf("Conflicted = %+v, want %s", conflicted, want)
 	}

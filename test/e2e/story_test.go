@@ -231,6 +231,14 @@ func TestAPruneOverTheLimitIsConfirmed(t *testing.T) {
 	if after := s.members(); len(after) != 1 {
 		t.Errorf("objects = %v, want ConfigMap a only", after)
 	}
+	// What was confirmed was that revision as it was, not what it may mean later.
+	eventually(t, "the confirmation is spent", func(ctx context.Context) error {
+		app, err := s.read(ctx)
+		if err == nil && app.Annotations[v1alpha1.AnnotationConfirmPrune] != "" {
+			return errors.New("the annotation is still there")
+		}
+		return err
+	})
 }
 
 // A definition and an object of its kind come in one commit; what takes data
