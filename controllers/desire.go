@@ -32,6 +32,9 @@ func (r *ApplicationReconciler) desire(ctx context.Context, run *run) (*wanted, 
 	if err != nil {
 		return nil, err
 	}
+	if err := r.continuous(ctx, run, snapshot); err != nil {
+		return nil, err
+	}
 	m := run.memory
 	in := inputs{generation: run.app.Generation, commit: snapshot.Revision, keys: keys.version}
 	if m.wanted != nil && m.wanted.basis.holds(in, snapshot) {
@@ -39,6 +42,7 @@ func (r *ApplicationReconciler) desire(ctx context.Context, run *run) (*wanted, 
 			m.refusal, m.wanted.why = nil, v1alpha1.SyncRevision
 			m.wanted.inputs, m.wanted.author, m.wanted.subject, m.wanted.signer = in, snapshot.Author, snapshot.Subject, signer
 		}
+		run.follow(snapshot)
 		run.values, run.reason = m.wanted.values, m.wanted.why
 		return m.wanted, nil
 	}
@@ -57,6 +61,7 @@ func (r *ApplicationReconciler) desire(ctx context.Context, run *run) (*wanted, 
 	w.why, w.first = r.why(run, w), m.wanted == nil
 	run.reason = w.why
 	m.wanted, m.refusal = w, nil
+	run.follow(snapshot)
 	m.drifted = 0
 	return w, nil
 }

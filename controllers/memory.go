@@ -31,6 +31,9 @@ type memory struct {
 	credentials heldCredentials
 	signers     heldSigners
 	verified    verified
+	followed    followed
+	// rewritten is the last revision of which it was told that it rewrites.
+	rewritten string
 
 	// wanted is the last good desired state. refusal says why the newest
 	// inputs did not make one.

@@ -22,6 +22,7 @@ import (
 	"github.com/gitseal/gitseal/internal/apply"
 	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/live"
+	"github.com/gitseal/gitseal/internal/source"
 )
 
 // reporter names the operator in events.
@@ -89,6 +90,16 @@ func (r *ApplicationReconciler) finish(ctx context.Context, run *run, err error)
 		result = r.fail(ctx, run, r.clean(run, failure.From(err, v1alpha1.ReasonApplyFailed)))
 	}
 	return result, r.writeStatus(ctx, run)
+}
+
+// tellRewritten tells, once, that history was rewritten and is followed.
+func (r *ApplicationReconciler) tellRewritten(run *run, before string, s *source.Snapshot) {
+	if run.memory.rewritten == s.Revision {
+		return
+	}
+	run.memory.rewritten = s.Revision
+	r.Recorder.Eventf(run.app, nil, corev1.EventTypeWarning, v1alpha1.ReasonHistoryRewritten, "Sync",
+		"The history of %s %s was rewritten: it does not hold commit %s any more, which was applied last, and leads to %s", run.refKind(), s.Ref, before, s.Commit)
 }
 
 // stopping reports whether a run was cut short because the operator stops. That

@@ -33,6 +33,8 @@ type repository struct {
 	asked   uint64 // questions put to the server so far
 	answer  answer
 	objects *objects
+	// lineages are the answers that were worked out.
+	lineages map[kinship]Lineage
 }
 
 // answer is what the server said, or why it did not.
@@ -113,7 +115,9 @@ func (r *repository) load(objs *objects, t target) (commit, error) {
 }
 
 func (r *repository) view(objs *objects, ans answer, t target, c commit) *Snapshot {
-	return newSnapshot(r.address, objs, ans.at, t, c, r.store.limits)
+	s := newSnapshot(r.address, objs, ans.at, t, c, r.store.limits)
+	s.origin, s.want = r, t.want
+	return s
 }
 
 // update asks the server, and fetches the commit where it is not at hand.

@@ -132,6 +132,7 @@ type want struct {
 	hashes   []plumbing.Hash
 	have     []plumbing.Hash // commits at hand, without their parents
 	shallow  bool            // without the parents
+	history  bool            // commits alone, and none that a commit at hand leads to
 	maxBytes int64           // of one file, where the server can leave out larger ones
 }
 
@@ -150,9 +151,15 @@ func (w want) request(able *capability.List) (*packp.UploadPackRequest, error) {
 			wish = append(wish, capability.ThinPack)
 		}
 	}
+	if w.history {
+		req.Haves = w.have
+	}
 	if able.Supports(capability.Filter) {
 		wish = append(wish, capability.Filter)
 		req.Filter = packp.FilterBlobLimit(uint64(w.maxBytes)+1, packp.BlobLimitPrefixNone)
+		if w.history {
+			req.Filter = packp.FilterTreeDepth(0)
+		}
 	}
 	for _, c := range wish {
 		if able.Supports(c) {

@@ -26,8 +26,12 @@ type Snapshot struct {
 	// Asked is when the server was asked what its branches and tags are.
 	Asked time.Time
 
-	// tag is the name of the tag that was followed, if one was.
-	tag string
+	// Ref is the branch or tag that was followed, if one was.
+	Ref string
+
+	tag    string        // its name, if it is a tag
+	origin *repository   // nil: not from one
+	want   plumbing.Hash // what the server has it under
 
 	repository address
 	commit     plumbing.Hash
@@ -45,7 +49,7 @@ type Snapshot struct {
 
 func newSnapshot(a address, objs *objects, asked time.Time, t target, c commit, l Limits) *Snapshot {
 	return &Snapshot{
-		Revision: t.revision(c.hash), Commit: c.hash.String(), Author: c.author, Subject: c.subject, Asked: asked,
+		Revision: t.revision(c.hash), Commit: c.hash.String(), Author: c.author, Subject: c.subject, Asked: asked, Ref: t.name,
 		tag: t.tag, commit: c.hash, annotated: t.annotated(),
 		repository: a, objects: objs, root: c.tree, limits: l,
 		counted: map[string]bool{},
