@@ -245,8 +245,8 @@ func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) 
 	if handed, err := r.handOver(ctx, run, w.items); handed || err != nil {
 		return err // their watch calls again once they are gone from here
 	}
-	stale := r.Engine.Stale(run.target, run.memory.scopes, w.items)
-	run.leaving = r.Engine.Leaving(run.target, run.memory.scopes, w.items)
+	stale, leaving := r.Engine.Stale(run.target, run.memory.scopes, w.items)
+	run.leaving = leaving
 	if len(stale) == 0 {
 		if !settled {
 			return nil // what was just applied, and is not wanted any more, is yet to be seen

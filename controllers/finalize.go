@@ -61,9 +61,9 @@ func (r *ApplicationReconciler) partWithMembers(ctx context.Context, run *run) e
 	} else if handed {
 		return errLeaving
 	}
-	stale := r.Engine.Stale(run.target, run.memory.scopes, nil)
+	stale, leaving := r.Engine.Stale(run.target, run.memory.scopes, nil)
 	if len(stale) == 0 {
-		return r.waitForLast(run)
+		return run.waitForLast(leaving)
 	}
 	if run.pruned, err = r.Engine.Prune(ctx, stale); err != nil {
 		return err
@@ -72,10 +72,9 @@ func (r *ApplicationReconciler) partWithMembers(ctx context.Context, run *run) e
 }
 
 // waitForLast returns errLeaving, and names who is left, while a finalizer keeps
-// an object that is to be waited for. Its watch tells when it is gone.
-func (r *ApplicationReconciler) waitForLast(run *run) error {
-	leaving := r.Engine.Leaving(run.target, run.memory.scopes, nil)
-	if len(leaving) == 0 || run.app.Spec.Sync.DeletionPolicy != v1alpha1.DeletionWait {
+// objects that are to be waited for. Their watches tell when they are gone.
+func (r *run) waitForLast(leaving []apply.Member) error {
+	if len(leaving) == 0 || r.app.Spec.Sync.DeletionPolicy != v1alpha1.DeletionWait {
 		return nil
 	}
 	return failure.Waitf(v1alpha1.ReasonDeleting, "%w: %s", errLeaving, named(leaving)).

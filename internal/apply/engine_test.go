@@ -201,14 +201,14 @@ func TestPruneKeepsWhatItsGuardsGuard(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			clear(w.seen)
 			w.seen.put(tt.scope, "x", tt.o)
-			if got := w.Stale(w.target, []live.Scope{tt.scope}, nil); (len(got) == 1) != tt.stale {
+			if got := w.stale([]live.Scope{tt.scope}, nil); (len(got) == 1) != tt.stale {
 				t.Errorf("Stale() = %v, want stale %v", got, tt.stale)
 			}
 		})
 	}
 	clear(w.seen)
 	w.seen.put(scopeOf("namespaces", ""), "gitseal-system", live.Object{Owned: 1, ApplySet: own, Prune: "Enabled"})
-	if got := w.Stale(w.target, []live.Scope{scopeOf("namespaces", "")}, nil); len(got) != 0 {
+	if got := w.stale([]live.Scope{scopeOf("namespaces", "")}, nil); len(got) != 0 {
 		t.Errorf("Stale() = %v, want the operator's namespace kept whatever it says", got)
 	}
 }
@@ -219,7 +219,7 @@ func TestWantedMembersAreNotStale(t *testing.T) {
 	for _, name := range []string{"a", "c", "b"} {
 		w.seen.put(items[0].Scope, name, live.Object{Owned: 1, ApplySet: w.target.ApplySet()})
 	}
-	got := w.Stale(w.target, Scopes(items), items)
+	got := w.stale(Scopes(items), items)
 	if fmt.Sprint(got) != `[configmaps "b" in namespace "ns" configmaps "c" in namespace "ns"]` || len(w.Leftovers(w.target, Scopes(items), items)) != 2 {
 		t.Errorf("Stale() = %v, want b and c in order", got)
 	}

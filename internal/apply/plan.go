@@ -152,23 +152,22 @@ func (e *Engine) standing(item Item, r *record) condition {
 // Stale lists the members of the ApplySet that items do not hold, that carry
 // our field manager and that no guard keeps: those that may be pruned, in the
 // order to prune them, which is that of sync waves and kinds turned round.
-func (e *Engine) Stale(t Target, scopes []live.Scope, items []Item) []Member {
-	stale := slices.DeleteFunc(e.Leftovers(t, scopes, items), func(m Member) bool {
-		return m.object.Deleting || m.object.Owned == 0 || e.guarded(m)
-	})
+// Leaving are those that were deleted and are kept by a finalizer.
+func (e *Engine) Stale(t Target, scopes []live.Scope, items []Item) (stale, leaving []Member) {
+	for _, m := range e.Leftovers(t, scopes, items) {
+		switch {
+		case m.object.Deleting:
+			leaving = append(leaving, m)
+		case m.object.Owned != 0 && !e.guarded(m):
+			stale = append(stale, m)
+		}
+	}
+	slices.SortFunc(leaving, func(a, b Member) int { return cmp.Compare(a.String(), b.String()) })
 	slices.SortFunc(stale, func(a, b Member) int {
 		return cmp.Or(cmp.Compare(waveOfMember(b.object.Wave), waveOfMember(a.object.Wave)),
 			cmp.Compare(b.wave(), a.wave()), cmp.Compare(a.String(), b.String()))
 	})
-	return stale
-}
-
-// Leaving lists the members of the ApplySet that items do not hold and that were
-// deleted, but are kept by a finalizer.
-func (e *Engine) Leaving(t Target, scopes []live.Scope, items []Item) []Member {
-	leaving := slices.DeleteFunc(e.Leftovers(t, scopes, items), func(m Member) bool { return !m.object.Deleting })
-	slices.SortFunc(leaving, func(a, b Member) int { return cmp.Compare(a.String(), b.String()) })
-	return leaving
+	return stale, leaving
 }
 
 // Leftovers lists the members of the ApplySet that items do not hold. Members

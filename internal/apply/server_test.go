@@ -163,6 +163,11 @@ func (w *world) build(text string) []Item {
 	return items
 }
 
+func (w *world) stale(scopes []live.Scope, items []Item) []Member {
+	stale, _ := w.Stale(w.target, scopes, items)
+	return stale
+}
+
 func (w *world) token(value string, k secret.Kind) string {
 	return string(w.values.Add(secret.NewValue([]byte(value)), k))
 }

@@ -131,10 +131,22 @@ func TestPruneTurnsTheWavesRound(t *testing.T) {
 		w.seen.put(item.Scope, name, live.Object{Owned: 1, ApplySet: w.target.ApplySet(), Wave: wave})
 	}
 	var order []string
-	for _, m := range w.Stale(w.target, []live.Scope{item.Scope}, nil) {
+	for _, m := range w.stale([]live.Scope{item.Scope}, nil) {
 		order = append(order, m.Key.Name)
 	}
 	if got := strings.Join(order, " "); got != "last middle nonsense first" {
 		t.Errorf("Stale() = %s, want the highest wave first", got)
+	}
+}
+
+func TestWhatAFinalizerKeepsIsLeaving(t *testing.T) {
+	w := newWorld(t)
+	item := w.build(configMap("a"))[0]
+	for name, deleting := range map[string]bool{"going": true, "left": false} {
+		w.seen.put(item.Scope, name, live.Object{Owned: 1, ApplySet: w.target.ApplySet(), Deleting: deleting})
+	}
+	stale, leaving := w.Stale(w.target, []live.Scope{item.Scope}, nil)
+	if len(stale) != 1 || stale[0].Key.Name != "left" || len(leaving) != 1 || leaving[0].Key.Name != "going" {
+		t.Errorf("Stale() = %v and %v, want left to be pruned and going to be on its way", stale, leaving)
 	}
 }
