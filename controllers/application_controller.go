@@ -26,6 +26,7 @@ import (
 	"github.com/gitseal/gitseal/internal/apply"
 	"github.com/gitseal/gitseal/internal/live"
 	"github.com/gitseal/gitseal/internal/secret"
+	"github.com/gitseal/gitseal/internal/shard"
 	"github.com/gitseal/gitseal/internal/source"
 	"github.com/gitseal/gitseal/internal/turns"
 )
@@ -58,6 +59,8 @@ type ApplicationReconciler struct {
 	// OperatorNamespace holds the keys that keyRef names.
 	OperatorNamespace string
 
+	// share says which Applications are this replica's; nil: all.
+	share    *shard.Member
 	signals  *Signals
 	memories memories
 	heldKeys heldKeys
@@ -67,17 +70,24 @@ type ApplicationReconciler struct {
 // +kubebuilder:rbac:groups=gitseal.dev,resources=applications,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=gitseal.dev,resources=applications/status,verbs=patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
-// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=gitseal-system,verbs=get;create;update;patch
+// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=gitseal-system,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups="",resources=secrets,namespace=gitseal-system,verbs=get;watch;create
 // +kubebuilder:rbac:groups="",resources=events,namespace=gitseal-system,verbs=create;patch
 
-// Reconcile brings one Application a step closer to what Git says.
+// Reconcile brings one Application a step closer to what Git says. One that
+// another replica works on is none of this one's business.
 func (r *ApplicationReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	end, ok := r.runs.Take(ctx)
 	if !ok {
 		return ctrl.Result{}, nil // the operator stops
 	}
 	defer end()
+	ctx, done, mine := r.share.Hold(ctx, req.Namespace, req.Name)
+	if !mine {
+		r.forget(req.NamespacedName)
+		return ctrl.Result{}, nil
+	}
+	defer done()
 	app := &v1alpha1.Application{}
 	if err := r.Client.Get(ctx, req.NamespacedName, app); err != nil {
 		if apierrors.IsNotFound(err) {

@@ -131,6 +131,7 @@ func (m *memories) of(name types.NamespacedName, uid types.UID) *memory {
 	}
 	if held := m.all[name]; held == nil || held.uid != uid {
 		m.all[name] = &memory{uid: uid, ledger: apply.NewLedger()}
+		applicationsOwned.Set(float64(len(m.all)))
 	}
 	return m.all[name]
 }
@@ -139,4 +140,5 @@ func (m *memories) drop(name types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.all, name)
+	applicationsOwned.Set(float64(len(m.all)))
 }

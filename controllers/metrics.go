@@ -20,9 +20,23 @@ var (
 		Name: "gitseal_webhooks_total",
 		Help: "Deliveries to the webhook receiver by provider and outcome.",
 	}, []string{"provider", "outcome"})
+	shardMembers = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "gitseal_shard_members",
+		Help: "Replicas that share the Applications, as this one sees it.",
+	})
+	shardSlots = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "gitseal_shard_slots",
+		Help: "Slots of 256 that this replica holds, and those that it waits for because another one claims them, too.",
+	}, []string{"state"})
+	applicationsOwned = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "gitseal_applications_owned",
+		Help: "Applications that this replica works on.",
+	})
 )
 
-func init() { metrics.Registry.MustRegister(syncs, objects, webhooks) }
+func init() {
+	metrics.Registry.MustRegister(syncs, objects, webhooks, shardMembers, shardSlots, applicationsOwned)
+}
 
 // observe counts how a run ended; an empty reason is success.
 func observe(run *run, reason string) {

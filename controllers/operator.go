@@ -48,6 +48,8 @@ type Operator struct {
 	// WebhookAddress to receive webhooks on; "" or "0" for none.
 	WebhookAddress string
 	LeaderElection bool
+	// Share lets replicas divide the Applications, in place of electing one.
+	Share bool
 	// Concurrency is how many Applications are worked on at once.
 	Concurrency int
 	Logger      logr.Logger
@@ -66,6 +68,7 @@ func (o Operator) Run(ctx context.Context) error {
 	cfg.DisableCompression = true // it costs both sides more CPU and memory than a cluster's network
 	cfg.WarningHandler = rest.NoWarnings{}
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return seam.Transport(o.Gate, next) })
+	o.fenced(cfg)
 	mgr, err := o.manager(cfg)
 	if err != nil {
 		return err
@@ -77,7 +80,10 @@ func (o Operator) Run(ctx context.Context) error {
 	if err := reconciler.SetupWithManager(mgr, signals, o.Concurrency); err != nil {
 		return err
 	}
-	if err := o.serveWebhooks(ctx, mgr, reconciler); err != nil {
+	if err := o.share(cfg, mgr, reconciler); err != nil {
+		return err
+	}
+	if err := o.serveWebhooks(ctx, cfg, mgr, reconciler); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
@@ -97,7 +103,7 @@ func (o Operator) manager(cfg *rest.Config) (ctrl.Manager, error) {
 		Logger:                        o.Logger,
 		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
 		HealthProbeBindAddress:        o.HealthAddress,
-		LeaderElection:                o.LeaderElection,
+		LeaderElection:                o.LeaderElection && !o.Share,
 		LeaderElectionID:              "gitseal-controller",
 		LeaderElectionNamespace:       o.Namespace,
 		LeaderElectionReleaseOnCancel: true,

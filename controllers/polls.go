@@ -1,6 +1,8 @@
 package controllers
 
 import (
+	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -10,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/shard"
 	"github.com/gitseal/gitseal/internal/source"
 	"github.com/gitseal/gitseal/internal/webhook"
 )
@@ -31,6 +34,8 @@ type polls struct {
 	followers func(key string) []v1alpha1.Application
 	signals   *Signals
 	clock     clock.Clock
+	// pass tells the other replicas; nil where there are none.
+	pass func(word)
 
 	mu      sync.Mutex
 	resting map[string]map[string]bool // refs to look at after the pause, by repository
@@ -51,7 +56,7 @@ func (p *polls) Poll(push webhook.Push) {
 	for _, key := range keys {
 		// Who nobody follows takes no memory.
 		if len(p.followers(key)) > 0 && p.mayLook(key, push.Ref) {
-			p.look(key, map[string]bool{push.Ref: true})
+			p.lookAndPass(key, map[string]bool{push.Ref: true})
 		}
 	}
 }
@@ -93,8 +98,50 @@ func (p *polls) rested(key string) {
 	}
 	p.mu.Unlock()
 	if len(refs) > 0 {
-		p.look(key, refs)
+		p.lookAndPass(key, refs)
 	}
+}
+
+// lookAndPass is for what came to this replica. It may not be the one that
+// works on the Application.
+func (p *polls) lookAndPass(key string, refs map[string]bool) {
+	p.look(key, refs)
+	if p.pass != nil {
+		p.pass(word{Repository: key, Refs: slices.Sorted(maps.Keys(refs))})
+	}
+}
+
+// word is what replicas tell one another of a push.
+type word struct {
+	Repository string   `json:"repository"`
+	Refs       []string `json:"refs"`
+}
+
+func (w word) String() string {
+	raw, err := json.Marshal(w)
+	if err != nil {
+		return shard.Anything
+	}
+	return string(raw)
+}
+
+// hear does what another replica says. What cannot be understood, and what was
+// missed, means that anything may be new.
+func (p *polls) hear(text string, everybody func() []v1alpha1.Application) {
+	var w word
+	if text == shard.Anything || json.Unmarshal([]byte(text), &w) != nil {
+		now := p.clock.Now()
+		all := everybody()
+		for i := range all {
+			p.signals.Poll(client.ObjectKeyFromObject(&all[i]), now)
+		}
+		return
+	}
+	refs := map[string]bool{}
+	for _, ref := range w.Refs {
+		refs[ref] = true
+	}
+	p.look(w.Repository, refs)
 }
 
 func (p *polls) look(key string, refs map[string]bool) {

@@ -50,6 +50,11 @@ func (s *Signals) Notify(applySet string) {
 // Applications are told the same moment, the server is asked once.
 func (s *Signals) Poll(name types.NamespacedName, at time.Time) {
 	s.ask(name, at)
+	s.Queue(name)
+}
+
+// Queue queues an Application. It never blocks.
+func (s *Signals) Queue(name types.NamespacedName) {
 	s.mu.Lock()
 	queue := s.queue
 	s.mu.Unlock()

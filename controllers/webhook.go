@@ -11,6 +11,7 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,7 +34,7 @@ const (
 
 // serveWebhooks adds the receiver to the manager, where it has an address. It
 // serves on every replica.
-func (o Operator) serveWebhooks(ctx context.Context, mgr ctrl.Manager, r *ApplicationReconciler) error {
+func (o Operator) serveWebhooks(ctx context.Context, cfg *rest.Config, mgr ctrl.Manager, r *ApplicationReconciler) error {
 	if o.WebhookAddress == "" || o.WebhookAddress == "0" {
 		return nil
 	}
@@ -45,6 +46,9 @@ func (o Operator) serveWebhooks(ctx context.Context, mgr ctrl.Manager, r *Applic
 		return fmt.Errorf("watch the webhook's secret: %w", err)
 	}
 	polls := newPolls(r.followers, r.signals, o.Clock)
+	if err := o.passOn(cfg, mgr, r, polls); err != nil {
+		return err
+	}
 	receiver := webhook.New(webhook.Options{
 		Secrets: secrets.get, Poll: polls.Poll, Clock: o.Clock,
 		Observe: func(p webhook.Provider, outcome webhook.Outcome) {

@@ -126,6 +126,8 @@ func TestImportsPointOneWay(t *testing.T) {
 			func(i string) bool {
 				return !standard(i) && i != module+"internal/secret" && i != "k8s.io/utils/clock"
 			}},
+		"sharing knows nothing of what is shared": {[]string{"internal/shard"},
+			anyOf(strings.TrimSuffix(module, "/"), "sigs.k8s.io/controller-runtime")},
 		"controllers name no provider": {[]string{"controllers"},
 			func(i string) bool { return under(i, module+"providers") && i != module+"providers" }},
 		"controllers do not reach into the CLI": {[]string{"controllers", "internal"},

@@ -38,6 +38,7 @@ func run() error {
 	flag.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address to serve /healthz and /readyz on; 0 for none")
 	flag.StringVar(&o.WebhookAddress, "webhook-bind-address", "0", "address to receive the webhooks of Git servers on; 0 for none")
 	flag.BoolVar(&o.LeaderElection, "leader-elect", true, "elect one leader among the replicas")
+	flag.BoolVar(&o.Share, "share", false, "divide the Applications among the replicas, in place of electing one leader")
 	flag.IntVar(&o.Concurrency, "concurrent", 8, "Applications worked on at once")
 	flag.StringVar(&logLevel, "log-level", "info", "info or debug")
 	flag.StringVar(&logFormat, "log-format", "json", "json or text")

@@ -181,6 +181,12 @@ func (o *Operator) signal(s syscall.Signal) error {
 	}
 }
 
+// Freeze stops the process where it is; Thaw lets it go on.
+func (o *Operator) Freeze() error { return o.command.Process.Signal(syscall.SIGSTOP) }
+
+// Thaw lets a frozen process go on.
+func (o *Operator) Thaw() error { return o.command.Process.Signal(syscall.SIGCONT) }
+
 // Pid is the operator's process id.
 func (o *Operator) Pid() int { return o.command.Process.Pid }
 

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"time"
 
 	"k8s.io/client-go/rest"
 )
@@ -30,6 +31,9 @@ type Asked struct {
 	Method string
 	Path   string
 	Query  string
+	// Begun and Ended are when it came, and when it was answered; the zero time
+	// if it was not.
+	Begun, Ended time.Time
 }
 
 // Writes reports whether the request was to change something, for good.
@@ -89,24 +93,44 @@ func (p *Proxy) Close() {
 }
 
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, request *http.Request) {
-	if fault := p.note(Asked{request.Method, request.URL.Path, request.URL.RawQuery}); fault != nil {
+	number, fault := p.note(Asked{Method: request.Method, Path: request.URL.Path, Query: request.URL.RawQuery, Begun: time.Now()})
+	defer p.answered(number)
+	if fault != nil {
 		fault.answer.ServeHTTP(w, request)
 		return
 	}
 	p.onward.ServeHTTP(w, request)
 }
 
-func (p *Proxy) note(a Asked) *Fault {
+func (p *Proxy) answered(number int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen[number].Ended = time.Now()
+}
+
+// Asked lists the requests that match, in the order in which they came.
+func (p *Proxy) Asked(match func(Asked) bool) (asked []Asked) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range p.seen {
+		if match(a) {
+			asked = append(asked, a)
+		}
+	}
+	return asked
+}
+
+func (p *Proxy) note(a Asked) (number int, fault *Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen = append(p.seen, a)
 	for _, f := range p.faults {
 		if f.match(a) {
 			f.hits++
-			return f
+			return len(p.seen) - 1, f
 		}
 	}
-	return nil
+	return len(p.seen) - 1, nil
 }
 
 // Break lets a handler answer the requests that match, until the fault ends.
