@@ -65,6 +65,7 @@ func (r *ApplicationReconciler) begin(app *v1alpha1.Application) *run {
 			Application: name,
 			Identity:    live.Identity{Namespace: app.Namespace, ServiceAccount: app.Spec.Destination.ServiceAccountName},
 			Namespace:   app.Spec.Destination.Namespace,
+			Ignore:      app.Spec.Sync.IgnoreDifferences,
 		},
 	}
 	if run.target.Namespace == "" {

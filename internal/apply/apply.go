@@ -46,6 +46,8 @@ type Target struct {
 	Identity live.Identity
 	// Namespace is for objects that name none.
 	Namespace string
+	// Ignore lists fields that others own.
+	Ignore []v1alpha1.IgnoreDifference
 }
 
 // ApplySet is the id of the target's ApplySet, as KEP-3659 derives it from the
@@ -69,6 +71,8 @@ type Item struct {
 	// Run is when what runs once per content runs: Before or After. It is "" for
 	// what is applied.
 	Run string
+	// Once: it is created where it is absent, and left alone from then on.
+	Once bool
 	// HasStatus: the API server's answer tells the object's health.
 	HasStatus bool
 	// HasTokens: values are injected when it is sent, so no answer about it
@@ -87,6 +91,8 @@ type Item struct {
 	path   string // of the object on the API server
 	body   []byte // JSON, tokens for values
 	digest string // of what Git says, keyed
+	// ignored are the rules about fields that others own.
+	ignored []v1alpha1.IgnoreDifference
 }
 
 // Digest is a keyed digest of what Git says of the object.

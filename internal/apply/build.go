@@ -110,6 +110,43 @@ func (b *builder) item(o render.Object) (Item, error) {
 	if err != nil {
 		return Item{}, err
 	}
+	once, err := appliedOnce(o)
+	if err != nil {
+		return Item{}, err
+	}
+	own := b.member(o, namespaced)
+	if run != "" {
+		keepEnded(own.Object)
+	}
+	id := ID{GroupKind: gvk.GroupKind(), Namespace: own.GetNamespace(), Name: own.GetName()}
+	ignored := rulesFor(b.target.Ignore, id)
+	body, digest, err := b.encode(own, ignored)
+	if err != nil {
+		return Item{}, failure.Stallf(v1alpha1.ReasonObjectInvalid, "%s: encode %s %q: %w", o.Origin, gvk.Kind, o.GetName(), err)
+	}
+	return Item{
+		ID:        id,
+		Origin:    o.Origin,
+		Scope:     live.Scope{Identity: b.target.Identity, Resource: resource, Namespace: own.GetNamespace()},
+		SyncWave:  wave,
+		Wave:      waveOf(gvk.GroupKind()),
+		Run:       run,
+		Once:      once,
+		HasStatus: health.HasStatus(gvk.GroupKind()),
+		HasTokens: holdsTokens(own.Object),
+		Brought:   brought,
+		Defined:   b.defines(gvk),
+		Housed:    b.created[own.GetNamespace()],
+		path:      objectPath(resource, own.GetNamespace(), own.GetName()),
+		body:      body,
+		digest:    digest,
+		ignored:   ignored,
+	}, nil
+}
+
+// member is an object as it is to be in the cluster: in its namespace, and a
+// member of the ApplySet.
+func (b *builder) member(o render.Object, namespaced bool) *unstructured.Unstructured {
 	own := o.DeepCopy()
 	switch {
 	case !namespaced:
@@ -123,32 +160,10 @@ func (b *builder) item(o render.Object) (Item, error) {
 	}
 	labels[v1alpha1.ApplySetPartOfLabel] = b.applySet
 	own.SetLabels(labels)
-	if gvk.GroupKind() == kindSecret {
+	if o.GroupVersionKind().GroupKind() == kindSecret {
 		foldStringData(own.Object)
 	}
-	if run != "" {
-		keepEnded(own.Object)
-	}
-	body, digest, err := b.encode(own)
-	if err != nil {
-		return Item{}, failure.Stallf(v1alpha1.ReasonObjectInvalid, "%s: encode %s %q: %w", o.Origin, gvk.Kind, o.GetName(), err)
-	}
-	return Item{
-		ID:        ID{GroupKind: gvk.GroupKind(), Namespace: own.GetNamespace(), Name: own.GetName()},
-		Origin:    o.Origin,
-		Scope:     live.Scope{Identity: b.target.Identity, Resource: resource, Namespace: own.GetNamespace()},
-		SyncWave:  wave,
-		Wave:      waveOf(gvk.GroupKind()),
-		Run:       run,
-		HasStatus: health.HasStatus(gvk.GroupKind()),
-		HasTokens: holdsTokens(own.Object),
-		Brought:   brought,
-		Defined:   b.defines(gvk),
-		Housed:    b.created[own.GetNamespace()],
-		path:      objectPath(resource, own.GetNamespace(), own.GetName()),
-		body:      body,
-		digest:    digest,
-	}, nil
+	return own
 }
 
 // address refuses names that would lead a request to another path.

@@ -122,6 +122,9 @@ func (e *Engine) Claim(ctx context.Context, t Target, items []Item, ledger *Ledg
 	var errs []error
 	for i := range claimed {
 		item := &claimed[i]
+		if item.Once {
+			continue // what is there is nobody's to take
+		}
 		item.claim = &claim{rules: rules, own: own}
 		o, presence := e.watches.Find(item.Scope, item.key(), 0)
 		_, known := ledger.get(item.ID)

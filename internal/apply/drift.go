@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -77,6 +78,9 @@ func (e *Engine) Examine(ctx context.Context, items []Item, ledger *Ledger, valu
 const maxRaces = 3
 
 func (e *Engine) examine(ctx context.Context, item Item, ledger *Ledger, values *secret.Set) (drift *Drift, lost bool, err error) {
+	if there, err := e.there(ctx, item, ledger); err != nil || there {
+		return nil, false, err
+	}
 	for race := 0; ; race++ {
 		have, err := e.get(ctx, item)
 		if err != nil {
@@ -87,12 +91,13 @@ func (e *Engine) examine(ctx context.Context, item Item, ledger *Ledger, values 
 			ledger.found(item, 0, drift)
 			return drift, false, nil
 		}
-		want, err := e.try(ctx, item, values)
+		want, err := e.try(ctx, item, have, values)
+		again := errors.Is(err, errChanged) || err == nil && want.GetResourceVersion() != have.GetResourceVersion()
+		if again && race < maxRaces {
+			continue
+		}
 		if err != nil {
 			return nil, false, err
-		}
-		if want.GetResourceVersion() != have.GetResourceVersion() && race < maxRaces {
-			continue
 		}
 		return e.judgeDrift(item, have, want, ledger)
 	}
@@ -120,8 +125,8 @@ func (e *Engine) judgeDrift(item Item, have, want *unstructured.Unstructured, le
 }
 
 // try applies an item as a dry run and returns the whole object.
-func (e *Engine) try(ctx context.Context, item Item, values *secret.Set) (*unstructured.Unstructured, error) {
-	raw, err := e.patch(ctx, item, values, true, acceptObject)
+func (e *Engine) try(ctx context.Context, item Item, have *unstructured.Unstructured, values *secret.Set) (*unstructured.Unstructured, error) {
+	raw, err := e.patch(ctx, item, have, values, true, acceptObject)
 	if err != nil {
 		return nil, err
 	}

@@ -138,10 +138,11 @@ func (e *Engine) Preflight(ctx context.Context, items []Item, ledger *Ledger, va
 	})
 }
 
-// leans says whether the API server takes an item only where another one is,
-// which the same revision may bring.
+// leans says whether a dry run of an item proves nothing: the API server takes
+// it only where another one is, which the same revision may bring, or it is not
+// sent where it is there.
 func leans(i Item) bool {
-	return i.Wave == WaveBindings || i.ID.GroupKind == kindPod
+	return i.Once || i.Wave == WaveBindings || i.ID.GroupKind == kindPod
 }
 
 // Apply sends items, wave after wave, and records the answers. A wave with an
@@ -172,6 +173,9 @@ func (e *Engine) Apply(ctx context.Context, items []Item, ledger *Ledger, values
 }
 
 func (e *Engine) applyOne(ctx context.Context, item Item, ledger *Ledger, values *secret.Set) (changed bool, err error) {
+	if item.Once {
+		return e.createOnce(ctx, item, ledger, values)
+	}
 	before, presence := e.watches.Find(item.Scope, item.key(), 0)
 	a, err := e.take(ctx, item, ledger, values)
 	if err != nil {

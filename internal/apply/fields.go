@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"reflect"
@@ -10,6 +9,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 )
@@ -19,6 +19,7 @@ import (
 type step struct {
 	field   string
 	element any // nil for a field
+	index   int // of the element, where nothing tells it apart
 	text    string
 }
 
@@ -56,7 +57,7 @@ type comparison struct {
 // applied, but for what the API server itself writes.
 func differences(item Item, have, want map[string]any) []difference {
 	var body any
-	if json.Unmarshal(item.body, &body) != nil {
+	if utiljson.Unmarshal(item.body, &body) != nil {
 		return nil
 	}
 	c := comparison{opaque: item.HasTokens || item.ID.GroupKind == kindSecret}
@@ -246,8 +247,8 @@ func managerOf(entries []metav1.ManagedFieldsEntry, places []difference) string 
 		if isOwn(*e) || e.FieldsV1 == nil || last != nil && e.Time.Before(last.Time) {
 			continue
 		}
-		var owned map[string]any
-		if json.Unmarshal(e.FieldsV1.GetRawBytes(), &owned) != nil {
+		owned := parseFields(e.FieldsV1.GetRawBytes())
+		if owned == nil {
 			continue
 		}
 		if slices.ContainsFunc(places, func(d difference) bool { return owns(owned, d) }) {

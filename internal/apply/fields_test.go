@@ -1,12 +1,12 @@
 package apply
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/yaml"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -19,7 +19,7 @@ func parsed(t *testing.T, text string) map[string]any {
 		t.Fatal(err)
 	}
 	var object map[string]any
-	if err := json.Unmarshal(raw, &object); err != nil {
+	if err := utiljson.Unmarshal(raw, &object); err != nil {
 		t.Fatal(err)
 	}
 	return object

@@ -42,6 +42,8 @@ type record struct {
 	drift    *Drift
 	examined uint64
 	fought   *Drift
+	// foreign: it is applied once and was there before, or has lost its label.
+	foreign bool
 }
 
 const (
@@ -119,6 +121,16 @@ func (l *Ledger) applied(item Item, a answer) {
 		digest: item.digest, version: a.object.ResourceVersion, owned: a.object.Owned,
 		state: a.state, note: a.note, judged: a.object.ResourceVersion,
 	}
+}
+
+// left notes that an object which is applied once is there.
+func (l *Ledger) left(item Item, seen live.Object) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.records[item.ID]
+	r.scope, r.digest, r.foreign = item.Scope, item.digest, seen.ApplySet == ""
+	r.version, r.owned, r.drift, r.failing = seen.ResourceVersion, seen.Owned, nil, false
+	l.records[item.ID] = r
 }
 
 // found notes that an object differs from its item.

@@ -1,10 +1,10 @@
 package apply
 
 import (
-	"encoding/json"
 	"reflect"
 	"strings"
 
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
@@ -14,12 +14,15 @@ import (
 // an object that carries the item's digest and of which we own all is as it
 // was applied.
 //
-// The two are compared without a schema. In doubt the answer is no.
-func ownsAll(entry string, item Item) bool {
-	var owned, body map[string]any
-	if json.Unmarshal([]byte(entry), &owned) != nil || json.Unmarshal(item.body, &body) != nil {
+// The two are compared without a schema. In doubt the answer is no. Scaled: an
+// autoscaler owns the replicas.
+func ownsAll(entry string, scaled bool, item Item) bool {
+	owned := parseFields([]byte(entry))
+	var body map[string]any
+	if owned == nil || utiljson.Unmarshal(item.body, &body) != nil {
 		return false
 	}
+	ignorable(item.ignored, scaled, body)
 	stripped(body)
 	if _, ok := owned["f:status"]; !ok {
 		delete(body, "status") // which is written through its subresource
@@ -54,6 +57,8 @@ func (c coverage) value(owned map[string]any, v any) bool {
 		return c.object(owned, v)
 	case []any:
 		return len(owned) == 0 || c.list(owned, v)
+	case anybodys:
+		return true
 	}
 	return len(owned) == 0
 }
@@ -76,8 +81,20 @@ func (c coverage) object(owned, object map[string]any) bool {
 
 // nothing says whether applying v gives no field to own, or may not.
 func nothing(v any) bool {
-	list, ok := v.([]any)
-	return v == nil || ok && len(list) == 0
+	switch v := v.(type) {
+	case []any:
+		return len(v) == 0
+	case map[string]any:
+		for _, e := range v {
+			if !nothing(e) {
+				return false
+			}
+		}
+		return len(v) > 0 // an empty one is owned itself
+	case anybodys:
+		return true
+	}
+	return v == nil
 }
 
 func (c coverage) list(owned map[string]any, list []any) bool {
@@ -111,7 +128,7 @@ func (c coverage) list(owned map[string]any, list []any) bool {
 func element(name string, list []any) int {
 	kind, text, _ := strings.Cut(name, ":")
 	var wanted any
-	if json.Unmarshal([]byte(text), &wanted) != nil {
+	if utiljson.Unmarshal([]byte(text), &wanted) != nil {
 		return -1
 	}
 	at, best := -1, -1

@@ -55,17 +55,17 @@ func TestOwnsAll(t *testing.T) {
 			if tt.owned != "" {
 				owned += "," + tt.owned
 			}
-			if got := ownsAll("{"+owned+"}", item); got != tt.want {
+			if got := ownsAll("{"+owned+"}", false, item); got != tt.want {
 				t.Errorf("ownsAll(%s) = %v, want %v for\n%s", owned, got, tt.want, item.body)
 			}
 		})
 	}
 	set := newWorld(t).build(claim)[0]
-	if !ownsAll(`{"f:metadata":{"f:annotations":{"f:gitseal.dev/digest":{}},"f:labels":{"f:applyset.kubernetes.io/part-of":{}},"f:finalizers":{"v:\"x/a\"":{},"v:\"x/b\"":{}}},"f:spec":{}}`, set) {
+	if !ownsAll(`{"f:metadata":{"f:annotations":{"f:gitseal.dev/digest":{}},"f:labels":{"f:applyset.kubernetes.io/part-of":{}},"f:finalizers":{"v:\"x/a\"":{},"v:\"x/b\"":{}}},"f:spec":{}}`, false, set) {
 		t.Error("ownsAll() = false for a set whose elements are all ours")
 	}
 	for _, bad := range []string{"", "null", "[]", `{"f:data":1}`} {
-		if ownsAll(bad, newWorld(t).build(config)[0]) {
+		if ownsAll(bad, false, newWorld(t).build(config)[0]) {
 			t.Errorf("ownsAll(%q) = true, want false", bad)
 		}
 	}

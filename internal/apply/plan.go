@@ -40,6 +40,9 @@ func (e *Engine) Compare(items []Item, ledger *Ledger, now time.Time) Plan {
 		if item.Run != "" {
 			continue // status remembers it, and it is never put back
 		}
+		if e.stays(item, ledger) {
+			continue
+		}
 		r, known := ledger.get(item.ID)
 		if !known || r.digest != item.digest {
 			p.Changed = append(p.Changed, item)
@@ -89,7 +92,7 @@ func (e *Engine) Seed(items []Item, ledger *Ledger, inPlace bool) {
 		applied := presence == live.Present && o.Digest == item.digest
 		r := record{scope: item.Scope, digest: item.digest}
 		switch {
-		case applied && ownsAll(fields, item):
+		case applied && ownsAll(fields, o.Scaled, item):
 			r.version, r.owned = o.ResourceVersion, o.Owned
 		case applied && o.Owned != 0, inPlace && presence != live.Unknown:
 			r.owned = ^o.Owned

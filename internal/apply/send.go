@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/health"
 	"github.com/gitseal/gitseal/internal/live"
 	"github.com/gitseal/gitseal/internal/secret"
@@ -37,15 +39,41 @@ func (e *Engine) send(ctx context.Context, item Item, values *secret.Set, dryRun
 	if item.HasStatus {
 		accept = acceptObject
 	}
-	raw, err := e.patch(ctx, item, values, dryRun, accept)
+	raw, err := e.sendBeside(ctx, item, values, dryRun, accept)
 	if err != nil {
 		return answer{}, err
 	}
 	return readAnswer(raw, item, item.HasStatus)
 }
 
-// patch applies one item server-side and returns the answer.
-func (e *Engine) patch(ctx context.Context, item Item, values *secret.Set, dryRun bool, accept string) ([]byte, error) {
+// maxConflicts is how often an object is read again because it changed before
+// it was written.
+const maxConflicts = 5
+
+// sendBeside sends an item so that fields which others own stay as they are.
+// Where there are none the object need not be read.
+func (e *Engine) sendBeside(ctx context.Context, item Item, values *secret.Set, dryRun bool, accept string) ([]byte, error) {
+	if !e.shared(item) {
+		return e.patch(ctx, item, nil, values, dryRun, accept)
+	}
+	for tries := 1; ; tries++ {
+		have, err := e.get(ctx, item)
+		if err != nil {
+			return nil, err
+		}
+		raw, err := e.patch(ctx, item, have, values, dryRun, accept)
+		if !errors.Is(err, errChanged) || tries == maxConflicts {
+			return raw, err
+		}
+	}
+}
+
+// errChanged: the object is not at the version that was read.
+var errChanged = errors.New("it changes too fast to be written")
+
+// patch applies one item server-side and returns the answer. Have is the live
+// object, where there is one that decides what is sent.
+func (e *Engine) patch(ctx context.Context, item Item, have *unstructured.Unstructured, values *secret.Set, dryRun bool, accept string) ([]byte, error) {
 	client, err := e.clients.REST(item.Scope.Identity)
 	if err != nil {
 		return nil, err
@@ -53,6 +81,12 @@ func (e *Engine) patch(ctx context.Context, item Item, values *secret.Set, dryRu
 	body, err := inject(item, values)
 	if err != nil {
 		return nil, err
+	}
+	beside := have != nil && (len(item.ignored) > 0 || live.IsScaled(have.GetManagedFields()))
+	if beside {
+		if body, err = yield(item, body, have); err != nil {
+			return nil, fmt.Errorf("read %s: it is no object", item.ID)
+		}
 	}
 	if !dryRun {
 		if body, err = item.claim.bind(body); err != nil {
@@ -67,8 +101,11 @@ func (e *Engine) patch(ctx context.Context, item Item, values *secret.Set, dryRu
 	}
 	result := request.Body(body).Do(ctx)
 	if err := result.Error(); err != nil {
-		if !dryRun && item.claim != nil && apierrors.IsConflict(err) {
+		switch conflict := apierrors.IsConflict(err); {
+		case conflict && !dryRun && item.claim != nil:
 			return nil, errLost
+		case conflict && beside:
+			return nil, failure.Failf(v1alpha1.ReasonApplyFailed, "%s: %w", item.ID, errChanged)
 		}
 		return nil, e.refusal(ctx, item, "patch", err)
 	}

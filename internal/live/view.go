@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,6 +30,8 @@ type Object struct {
 	// its owner as soon as anybody else changes it, so an unchanged fingerprint
 	// means that every field we applied still has the value we gave it.
 	Owned uint64
+	// Scaled: an autoscaler set the number of replicas last.
+	Scaled bool
 	// Digest is the value of the annotation gitseal.dev/digest.
 	Digest   string
 	ApplySet string
@@ -60,7 +63,8 @@ func Describe(m *metav1.PartialObjectMetadata) Object {
 		UID:             m.UID,
 		ResourceVersion: Version(m.ResourceVersion),
 		Generation:      m.Generation,
-		Owned:           fingerprint(own(m.ManagedFields)),
+		Owned:           fingerprint(m.ManagedFields),
+		Scaled:          IsScaled(m.ManagedFields),
 		Digest:          m.Annotations[v1alpha1.AnnotationDigest],
 		ApplySet:        m.Labels[v1alpha1.ApplySetPartOfLabel],
 		Prune:           m.Annotations[v1alpha1.AnnotationPrune],
@@ -90,7 +94,23 @@ func own(entries []metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry {
 	return nil
 }
 
-func fingerprint(e *metav1.ManagedFieldsEntry) uint64 {
+// IsScaled reports whether the number of replicas was last set, and is owned, by
+// the HorizontalPodAutoscaler.
+func IsScaled(entries []metav1.ManagedFieldsEntry) bool {
+	return slices.ContainsFunc(entries, func(e metav1.ManagedFieldsEntry) bool {
+		return e.Manager == autoscaler && e.Subresource == "scale" &&
+			e.FieldsV1 != nil && strings.Contains(e.FieldsV1.GetRawString(), `"f:replicas"`)
+	})
+}
+
+// autoscaler is the field manager of the HorizontalPodAutoscaler's controller;
+// it alone of those that run under this name writes the scale subresource.
+const autoscaler = "kube-controller-manager"
+
+// fingerprint covers whether an autoscaler owns the replicas: when somebody
+// takes them from it that is news, though we do not own them.
+func fingerprint(entries []metav1.ManagedFieldsEntry) uint64 {
+	e := own(entries)
 	if e == nil {
 		return 0
 	}
@@ -100,6 +120,9 @@ func fingerprint(e *metav1.ManagedFieldsEntry) uint64 {
 	}
 	if e.Time != nil {
 		_, _ = fmt.Fprint(h, e.Time.Unix())
+	}
+	if IsScaled(entries) {
+		_, _ = h.Write([]byte("scaled"))
 	}
 	return h.Sum64()
 }
