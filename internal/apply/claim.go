@@ -34,6 +34,8 @@ type Rules struct {
 type claim struct {
 	rules Rules
 	own   string // our ApplySet
+	// applySet is the one that the watch saw the object in, if in any.
+	applySet string
 	// uid and version are those of the object that was looked at; uid is empty
 	// where there was none.
 	uid     types.UID
@@ -138,6 +140,7 @@ func (e *Engine) Claim(ctx context.Context, t Target, items []Item, ledger *Ledg
 			held.rules = rules
 			item.claim = &held
 		default:
+			item.claim.applySet = o.ApplySet
 			err := e.taken(ctx, *item, o)
 			if err == nil || errors.Is(err, errLost) {
 				unseen = append(unseen, item)
@@ -162,12 +165,17 @@ func (e *Engine) Claim(ctx context.Context, t Target, items []Item, ledger *Ledg
 
 // inspect reads what is there of items and decides of each.
 func (e *Engine) inspect(ctx context.Context, items []*Item) error {
-	byScope := map[live.Scope][]*Item{}
+	type place struct {
+		live.Scope
+		applySet string
+	}
+	byPlace := map[place][]*Item{}
 	for _, item := range items {
-		byScope[item.Scope] = append(byScope[item.Scope], item)
+		p := place{item.Scope, item.claim.applySet}
+		byPlace[p] = append(byPlace[p], item)
 	}
 	var errs []error
-	for _, some := range byScope {
+	for _, some := range byPlace {
 		found, err := e.find(ctx, some)
 		if err != nil {
 			return err
@@ -195,19 +203,15 @@ func inOrder(errs []error) error {
 	return errors.Join(errs...)
 }
 
-// fewGets is how many objects of a scope are read one by one; to read more,
-// the scope is listed.
-const (
-	fewGets  = 3
-	pageSize = 500
-)
+// pageSize is how many objects one answer lists.
+const pageSize = 500
 
 type metadataByKey map[live.Key]*metav1.PartialObjectMetadata
 
-// find reads the metadata of items of one scope; those that are not there are
-// not in the answer.
+// find reads the metadata of items of one scope: one get for a single item, one
+// list for several. Those that are not there are not in the answer.
 func (e *Engine) find(ctx context.Context, items []*Item) (metadataByKey, error) {
-	if len(items) > fewGets {
+	if len(items) > 1 {
 		return e.listMetadata(ctx, items)
 	}
 	found := metadataByKey{}
@@ -250,7 +254,8 @@ func (e *Engine) getMetadata(ctx context.Context, item Item) (*metav1.PartialObj
 }
 
 // listMetadata lists the scope of items page by page, unless it holds so much
-// else that to read one by one takes fewer calls.
+// else that to read one by one takes fewer calls. What is in other ApplySets is
+// left out: the watches show it, and a namespace may hold a thousand Applications.
 func (e *Engine) listMetadata(ctx context.Context, items []*Item) (metadataByKey, error) {
 	first := *items[0]
 	client, err := e.clients.REST(first.Scope.Identity)
@@ -261,10 +266,15 @@ func (e *Engine) listMetadata(ctx context.Context, items []*Item) (metadataByKey
 	for _, item := range items {
 		wanted[item.key()] = true
 	}
+	selector := "!" + v1alpha1.ApplySetPartOfLabel
+	if set := first.claim.applySet; set != "" {
+		selector = v1alpha1.ApplySetPartOfLabel + "=" + set
+	}
 	found := metadataByKey{}
 	for next := ""; ; {
 		request := client.Get().AbsPath(resourcePath(first.Scope.Resource, first.Scope.Namespace)).
-			SetHeader("Accept", acceptMetadataList).Param("limit", fmt.Sprint(pageSize))
+			SetHeader("Accept", acceptMetadataList).
+			Param("labelSelector", selector).Param("limit", fmt.Sprint(pageSize))
 		if next != "" {
 			request = request.Param("continue", next)
 		}

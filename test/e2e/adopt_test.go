@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -93,7 +94,11 @@ func (s *story) workload() map[string]string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	found["Deployment"] = fmt.Sprint(d.UID, d.Annotations["deployment.kubernetes.io/revision"], d.Spec.String())
+	spec, err := json.Marshal(d.Spec)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	found["Deployment"] = fmt.Sprint(d.UID, d.Annotations["deployment.kubernetes.io/revision"], string(spec))
 	var sets appsv1.ReplicaSetList
 	var pods corev1.PodList
 	for _, list := range []client.ObjectList{&sets, &pods} {
