@@ -42,6 +42,7 @@ func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) 
 		return run.blocked
 	}
 	if err := r.claim(ctx, run, &plan); err != nil {
+		r.hold(ctx, run)
 		return err
 	}
 	if err := r.announce(ctx, run, w, len(plan.Changed)); err != nil {
@@ -124,10 +125,13 @@ func (r *ApplicationReconciler) correct(ctx context.Context, run *run, w *wanted
 		return
 	}
 	plan, _ := r.examine(ctx, run, w, r.Engine.Compare(w.items, run.memory.ledger, run.now))
-	plan = apply.Plan{Drifted: plan.Drifted}
-	if !plan.Empty() && r.claim(ctx, run, &plan) == nil {
-		_ = r.send(ctx, run, w, plan)
+	var ours []apply.Item // one that belongs to somebody else by now holds up no other
+	for _, item := range plan.Drifted {
+		if claimed, err := r.Engine.Claim(ctx, run.target, []apply.Item{item}, run.memory.ledger, r.rules(run)); err == nil {
+			ours = append(ours, claimed...)
+		}
 	}
+	_ = r.send(ctx, run, w, apply.Plan{Drifted: ours})
 }
 
 // watchItems opens the watches over what is wanted now, in addition to those

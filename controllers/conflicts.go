@@ -81,9 +81,8 @@ func (r *ApplicationReconciler) claim(ctx context.Context, run *run, plan *apply
 		return m.barred
 	}
 	m.barred = nil
-	rules := apply.Rules{Adopt: run.app.Spec.Sync.Adopt, Parent: r.parent}
 	changed := len(plan.Changed)
-	items, err := r.Engine.Claim(ctx, run.target, slices.Concat(plan.Changed, plan.Drifted), m.ledger, rules)
+	items, err := r.Engine.Claim(ctx, run.target, slices.Concat(plan.Changed, plan.Drifted), m.ledger, r.rules(run))
 	if err != nil {
 		if f := failure.From(err, v1alpha1.ReasonApplyFailed); f.Reason == v1alpha1.ReasonOwnedByOther {
 			m.barred, m.barredFor, m.barredAt = f, m.wanted, run.now
@@ -92,6 +91,10 @@ func (r *ApplicationReconciler) claim(ctx context.Context, run *run, plan *apply
 	}
 	plan.Changed, plan.Drifted = items[:changed:changed], items[changed:]
 	return nil
+}
+
+func (r *ApplicationReconciler) rules(run *run) apply.Rules {
+	return apply.Rules{Adopt: run.app.Spec.Sync.Adopt, Parent: r.parent}
 }
 
 // parent tells which Application an ApplySet belongs to. The cache may be

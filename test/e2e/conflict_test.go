@@ -114,6 +114,43 @@ func TestAConflictIsToldOnBothAndEndsWithAHandOver(t *testing.T) {
 	}
 }
 
+// A revision that is refused for a conflict leaves the last good state in
+// place, and drift from that is still put back.
+func TestAConflictLeavesTheLastGoodStateInPlace(t *testing.T) {
+	t.Parallel()
+	first := newStory(t, "contest-later")
+	second := first.rival("second")
+	first.write(map[string]string{"a.yaml": configMap("a", "first")})
+	begun := first.push("first")
+	first.create()
+	first.waitReady(begun)
+	second.write(map[string]string{"b.yaml": configMap("b", "1"), "c.yaml": configMap("c", "1")})
+	begun = second.push("second")
+	second.create()
+	second.waitReady(begun)
+	second.write(map[string]string{"a.yaml": configMap("a", "second"), "b.yaml": configMap("b", "2"), "c.yaml": "", "d.yaml": configMap("d", "1")})
+	second.push("wants a")
+	second.waitRefused(v1alpha1.ReasonObjectConflict)
+	first.conflicts("ConfigMap a with second")
+	second.by("somebody", "configmap", "b", `{"data":{"key":"by hand"}}`)
+	eventually(t, "drift put back", func(ctx context.Context) error {
+		b, err := get(ctx, second, "b", &corev1.ConfigMap{})
+		if err == nil && b.Data["key"] != "1" {
+			return fmt.Errorf("data %v, want that of the revision before", b.Data)
+		}
+		return err
+	})
+	second.wantConfig("c", "1")
+	second.wantConfig("a", "first")
+	if _, err := get(t.Context(), second, "d", &corev1.ConfigMap{}); err == nil {
+		t.Error("ConfigMap d was applied although the revision is refused")
+	}
+	second.write(map[string]string{"a.yaml": ""})
+	second.waitReady(second.push("gives a up"))
+	first.conflicts()
+	first.wantConfig("a", "first")
+}
+
 func TestAConflictEndsWithTheOtherApplication(t *testing.T) {
 	t.Parallel()
 	first, second, _ := contest(t, "contest-withdrawn")
