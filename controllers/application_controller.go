@@ -63,6 +63,8 @@ type ApplicationReconciler struct {
 	share    *shard.Member
 	signals  *Signals
 	memories memories
+	// waiting holds one for each worker that waits for a Git server.
+	waiting  chan struct{}
 	heldKeys heldKeys
 	runs     *turns.Turns
 }
@@ -149,6 +151,7 @@ func (r *ApplicationReconciler) SetupWithManager(mgr ctrl.Manager, signals *Sign
 		}
 	}
 	r.runs = turns.New(concurrency, longRun)
+	r.waiting = make(chan struct{}, max(1, concurrency/2))
 	asked := predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{})
 	err := ctrl.NewControllerManagedBy(mgr).Named("application").
 		Watches(&v1alpha1.Application{}, &noticing{signals: signals, clock: r.Clock}, builder.WithPredicates(asked)).

@@ -3,8 +3,6 @@ package controllers
 import (
 	"context"
 	"io/fs"
-	"slices"
-	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -133,34 +131,6 @@ func (r *ApplicationReconciler) why(run *run, w *wanted) string {
 	}
 	return v1alpha1.SyncDrift
 }
-
-// fetch asks Git when it is time to, and otherwise answers from memory.
-// Applications of one repository come due together, because the answer counts
-// from when it was asked for: the first of them asks for all.
-func (r *ApplicationReconciler) fetch(ctx context.Context, run *run) (*source.Snapshot, error) {
-	m, git := run.memory, run.app.Spec.Source.Git
-	asked, interval := r.signals.asked(run.target.Application), git.Interval.Duration
-	held := m.snapshot != nil && m.polledSpec == run.app.Generation && !m.polledAt.Before(asked)
-	if held && run.now.Before(m.polledAt.Add(interval)) {
-		return m.snapshot, nil
-	}
-	credentials, err := r.credentials(ctx, run)
-	if err != nil {
-		return nil, err
-	}
-	snapshot, err := r.Source.Fetch(ctx, source.Request{
-		URL: git.URL, Ref: git.Ref, Credentials: credentials,
-		NotBefore: latest(asked, run.now.Add(-interval/2), m.missedAt),
-	})
-	if err != nil {
-		m.missedAt = r.Clock.Now().Add(1) // what was asked for until now is no news
-		return nil, err
-	}
-	m.snapshot, m.polledAt, m.polledSpec = snapshot, snapshot.Asked, run.app.Generation
-	return snapshot, nil
-}
-
-func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }
 
 // isReady reports whether an Application is Ready at its latest generation.
 func isReady(app *v1alpha1.Application) bool {

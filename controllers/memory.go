@@ -27,6 +27,7 @@ type memory struct {
 	polledAt   time.Time
 	polledSpec int64
 	missedAt   time.Time
+	fetching   *fetching
 
 	credentials heldCredentials
 	signers     heldSigners

@@ -38,10 +38,9 @@ func (s *Signals) Start(_ context.Context, q workqueue.TypedRateLimitingInterfac
 func (s *Signals) Notify(applySet string) {
 	s.mu.Lock()
 	name, known := s.names[applySet]
-	queue := s.queue
 	s.mu.Unlock()
-	if known && queue != nil {
-		queue.Add(reconcile.Request{NamespacedName: name})
+	if known {
+		s.Queue(name)
 	}
 }
 

@@ -2,12 +2,15 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/failure"
@@ -115,5 +118,52 @@ func TestWhatChangesInAnApplicationAsksForALook(t *testing.T) {
 	n.Create(t.Context(), event.CreateEvent{Object: before}, newQueue(t))
 	if !d.signals.asked(name).Equal(epoch) {
 		t.Error("a new Application does not ask for a look")
+	}
+}
+
+// slowSource answers when it is let.
+type slowSource struct {
+	answer *source.Snapshot
+	let    chan struct{}
+}
+
+func (s slowSource) Fetch(context.Context, source.Request) (*source.Snapshot, error) {
+	<-s.let
+	return s.answer, nil
+}
+
+// A server that does not answer holds no worker, and what is known of a
+// repository does until it does.
+func TestASlowServerHoldsNoWorker(t *testing.T) {
+	d := newDesk(t)
+	q := newQueue(t)
+	if err := d.signals.Start(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	slow := slowSource{answer: &source.Snapshot{Revision: "main@sha1:new", Asked: epoch.Add(time.Hour)}, let: make(chan struct{})}
+	d.Source, d.Clock = slow, clock.RealClock{}
+	name := client.ObjectKeyFromObject(d.app)
+	request := reconcile.Request{NamespacedName: name}
+	if _, err := d.Reconcile(t.Context(), request); err != nil {
+		t.Fatal(err)
+	}
+	if got := conditions(d.read(t)); got != "Ready=Unknown/Progressing Reconciling=True/Progressing" {
+		t.Errorf("conditions = %s, want it to be said that the server is waited for", got)
+	}
+	run := d.begin(d.read(t))
+	d.fetched(run, "main@sha1:old")
+	if s, err := d.fetch(t.Context(), run); err != nil || s.Revision != "main@sha1:old" {
+		t.Errorf("fetch() for a poll = %v, %v, want what is known", s, err)
+	}
+	d.signals.ask(name, epoch.Add(time.Minute))
+	if _, err := d.fetch(t.Context(), run); !errors.Is(err, errAsking) {
+		t.Errorf("fetch() for a person = %v, want it to be waited for", err)
+	}
+	close(slow.let)
+	if got, _ := q.Get(); got != request {
+		t.Errorf("queued %v, want the Application", got)
+	}
+	if s, err := d.fetch(t.Context(), run); err != nil || s.Revision != "main@sha1:new" {
+		t.Errorf("fetch() = %v, %v, want the answer", s, err)
 	}
 }

@@ -73,6 +73,9 @@ func (r *ApplicationReconciler) finish(ctx context.Context, run *run, err error)
 		return run.conflicted(), nil
 	}
 	run.memory.conflictPause = 0
+	if errors.Is(err, errAsking) {
+		return r.finishAsking(ctx, run)
+	}
 	r.tellAdopted(run)
 	drift, conflicts := run.reportDrift(), r.reportConflicts(ctx, run, err)
 	if !drift && !conflicts && run.stillProgressing(err) {
@@ -90,6 +93,17 @@ func (r *ApplicationReconciler) finish(ctx context.Context, run *run, err error)
 		result = r.fail(ctx, run, r.clean(run, failure.From(err, v1alpha1.ReasonApplyFailed)))
 	}
 	return result, r.writeStatus(ctx, run)
+}
+
+// finishAsking leaves a status as it is while a Git server has not answered. It
+// is looked at again when it has.
+func (r *ApplicationReconciler) finishAsking(ctx context.Context, run *run) (ctrl.Result, error) {
+	if meta.FindStatusCondition(run.app.Status.Conditions, v1alpha1.ConditionReady) == nil {
+		run.set(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, errAsking.Error())
+		run.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonProgressing, errAsking.Error())
+		return ctrl.Result{}, r.writeStatus(ctx, run)
+	}
+	return ctrl.Result{}, nil
 }
 
 // tellRewritten tells, once, that history was rewritten and is followed.

@@ -5,6 +5,13 @@ import "time"
 // cacheBytes bounds the inflated delta bases kept for the whole Store.
 const cacheBytes = 32 << 20
 
+// maxSessions is how many servers are talked to at once, maxDownloads how many
+// of them send objects, which takes memory.
+const (
+	maxSessions  = 64
+	maxDownloads = 8
+)
+
 // treeCacheBytes bounds the directories kept for the whole Store, and
 // maxCommits the commits of one repository.
 const (

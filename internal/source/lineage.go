@@ -63,12 +63,11 @@ func (r *repository) lineage(ctx context.Context, k kinship, tip plumbing.Hash) 
 	if l, ok := r.knownLineage(k); ok {
 		return l, nil
 	}
-	select {
-	case r.turn <- struct{}{}:
-		defer func() { <-r.turn }()
-	case <-ctx.Done():
-		return LineageUnknown, ctx.Err()
+	release, err := take(ctx, r.turn)
+	if err != nil {
+		return LineageUnknown, err
 	}
+	defer release()
 	if l, ok := r.knownLineage(k); ok {
 		return l, nil
 	}
@@ -93,6 +92,13 @@ func (r *repository) knownLineage(k kinship) (Lineage, bool) {
 }
 
 func (r *repository) askLineage(ctx context.Context, k kinship, tip plumbing.Hash) (Lineage, error) {
+	for _, places := range []chan struct{}{r.store.sessions, r.store.downloads} {
+		end, err := take(ctx, places)
+		if err != nil {
+			return LineageUnknown, err
+		}
+		defer end()
+	}
 	s, ans, err := r.ask(ctx)
 	if err != nil {
 		return LineageUnknown, err

@@ -58,20 +58,34 @@ func (r *repository) snapshot(ctx context.Context, req Request) (*Snapshot, erro
 	if s, ok, err := r.known(req, arrived); ok {
 		return s, err
 	}
-	select {
-	case r.turn <- struct{}{}:
-		defer func() { <-r.turn }()
-	case <-ctx.Done():
-		return nil, r.failed(ctx, ctx.Err())
+	release, err := take(ctx, r.turn)
+	if err != nil {
+		return nil, r.failed(ctx, err)
 	}
+	defer release()
 	if s, ok, err := r.known(req, arrived); ok {
 		return s, err
 	}
+	end, err := take(ctx, r.store.sessions)
+	if err != nil {
+		return nil, r.failed(ctx, err)
+	}
+	defer end()
 	s, err := r.update(ctx, req.Ref)
 	if err != nil {
 		return nil, r.failed(ctx, err)
 	}
 	return s, nil
+}
+
+// take waits for a place and gives it back when release is called.
+func take(ctx context.Context, places chan struct{}) (release func(), err error) {
+	select {
+	case places <- struct{}{}:
+		return func() { <-places }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // known answers without the server, if the last answer was asked for no earlier
@@ -285,6 +299,11 @@ func (r *repository) fetch(ctx context.Context, s session, ans answer, objs *obj
 }
 
 func (r *repository) download(ctx context.Context, s session, able *capability.List, w want, objs *objects, h plumbing.Hash) error {
+	end, err := take(ctx, r.store.downloads)
+	if err != nil {
+		return err
+	}
+	defer end()
 	file, err := r.store.scratch()
 	if err != nil {
 		return fmt.Errorf("%w: %w", errScratch, err)

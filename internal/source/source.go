@@ -76,7 +76,9 @@ type Store struct {
 	cache  *contentCache
 	trees  *treeCache
 	begun  atomic.Uint64 // object databases
-	key    [32]byte      // of the in-memory fingerprint of credentials
+	// sessions and downloads hold one for each that is on.
+	sessions, downloads chan struct{}
+	key                 [32]byte // of the in-memory fingerprint of credentials
 
 	mu           sync.Mutex
 	repositories map[fingerprint]*repository
@@ -94,7 +96,9 @@ func New(o Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: o.Dir, rt: o.Transport, gate: o.Gate, clock: o.Clock, limits: o.Limits.withDefaults(),
-		cache: newContentCache(cacheBytes), trees: newTreeCache(treeCacheBytes), repositories: map[fingerprint]*repository{},
+		cache: newContentCache(cacheBytes), trees: newTreeCache(treeCacheBytes),
+		sessions: make(chan struct{}, maxSessions), downloads: make(chan struct{}, maxDownloads),
+		repositories: map[fingerprint]*repository{},
 	}
 	if s.rt == nil {
 		s.rt = NewTransport()
