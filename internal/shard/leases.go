@@ -160,8 +160,8 @@ func (l *Leases) Watch(ctx context.Context, m *Member) {
 	informer.RunWithContext(ctx)
 }
 
-func (l *Leases) members() *cache.ListWatch {
-	return &cache.ListWatch{
+func (l *Leases) members() cache.ListerWatcher {
+	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			o.LabelSelector = memberLabel
 			return l.Client.List(ctx, o)
@@ -170,5 +170,5 @@ func (l *Leases) members() *cache.ListWatch {
 			o.LabelSelector = memberLabel
 			return l.Client.Watch(ctx, o)
 		},
-	}
+	}, l.Client)
 }

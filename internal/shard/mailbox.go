@@ -214,9 +214,9 @@ func (b *Mailbox) tell(o any, first bool) {
 	}
 }
 
-func (b *Mailbox) listed() *cache.ListWatch {
+func (b *Mailbox) listed() cache.ListerWatcher {
 	only := fields.OneTermEqualSelector("metadata.name", b.Name).String()
-	return &cache.ListWatch{
+	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			o.FieldSelector = only
 			return b.Client.List(ctx, o)
@@ -225,5 +225,5 @@ func (b *Mailbox) listed() *cache.ListWatch {
 			o.FieldSelector = only
 			return b.Client.Watch(ctx, o)
 		},
-	}
+	}, b.Client)
 }

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -125,4 +126,35 @@ func TestManyLettersAtOnceAreOne(t *testing.T) {
 	if diff := cmp.Diff([]string{Anything}, p.pending); diff != "" {
 		t.Errorf("pending (-want +got):\n%s", diff)
 	}
+}
+
+func TestABoxIsWatched(t *testing.T) {
+	client := fake.NewClientset()
+	a, b := newPost("a", client), newPost("b", client)
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	for _, p := range []*post{a, b} {
+		p.Client = unstreamed{p.Client}
+		running.Go(func() { _ = p.Run(ctx) })
+	}
+	a.Send("one")
+	await(t, "the box is there", func() bool {
+		_, err := client.CoordinationV1().Leases("ns").Get(ctx, "box", metav1.GetOptions{})
+		return err == nil
+	})
+	await(t, "both have looked into it", func() bool {
+		for _, p := range []*post{a, b} {
+			p.Mailbox.mu.Lock()
+			n := p.read
+			p.Mailbox.mu.Unlock()
+			if n == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	b.Send("two")
+	a.wait(t, "two")
+	stop()
+	running.Wait()
 }
