@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/signal"
 	"strconv"
+	"syscall"
 	"testing"
 )
 
@@ -20,7 +22,14 @@ func testsOn(m *testing.M) int {
 		return 1
 	}
 	shared = w
+	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(interrupted, func() { // a sandbox left behind would outlive the tests
+		_ = done()
+		os.Exit(1)
+	})
 	code := m.Run()
+	stop()
 	if err := done(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -45,11 +45,12 @@ var invariants = []invariant{
 	{"b: nothing is created twice", func(_ *outcome, got, want record) []string { return differ(want.created, got.created) }},
 	{"b: no orphan: the ApplySet records each member before it is there", func(o *outcome, _, _ record) []string { return unrecorded(o) }},
 	{"c: nothing is deleted but what must go", func(_ *outcome, got, want record) []string { return differ(want.deleted, got.deleted) }},
+	{"d: what runs once runs once per content", func(o *outcome, _, _ record) []string { return runsAgain(o) }},
 	{"e: no event is told twice", func(o *outcome, got, want record) []string {
 		if o.cell.variant.storm > 0 {
 			return nil // in a storm failures take turns, and each turn is news
 		}
-		return moreOften(got.events, want.events, 1)
+		return moreOften(got.events, want.events, max(o.cell.scenario.alike, 1))
 	}},
 	{"f: a Secret is of one revision", func(_ *outcome, got, want record) []string { return mixed(got.secrets, want.secrets) }},
 	{"g: a workload restarts once per change", func(_ *outcome, got, want record) []string { return moreOften(got.pods, want.pods, 0) }},
@@ -79,7 +80,7 @@ func (o *outcome) record() record {
 	for _, v := range o.history {
 		name := o.cell.plain(v.key.String())
 		if v.key.gk.Kind == "Event" {
-			if _, seen := last[v.key]; !seen {
+			if _, seen := last[v.key]; !seen && saysOperator(v.object) {
 				r.events[o.cell.plain(saying(v.object))]++
 			}
 			last[v.key] = v
@@ -115,6 +116,12 @@ func (r record) note(name string, v, before version) {
 	if v.key.gk.Kind == "Deployment" && before.object != nil && !before.deleted && template(before.object) != template(v.object) {
 		r.pods[name]++
 	}
+}
+
+// saysOperator reports whether an event is the operator's own.
+func saysOperator(event *unstructured.Unstructured) bool {
+	kind, _, _ := unstructured.NestedString(event.Object, "regarding", "kind")
+	return kind == "Application"
 }
 
 func saying(event *unstructured.Unstructured) string {
@@ -262,10 +269,41 @@ func busy(o *outcome) []string {
 	if o.since == 0 {
 		return found // the Application is gone: there is nothing to ask for
 	}
+	last := map[key]version{}
 	for _, v := range o.history {
-		if v.rv > o.since && v.key != o.cell.applicationKey() {
+		before := last[v.key]
+		last[v.key] = v
+		if v.rv <= o.since || v.key == o.cell.applicationKey() {
+			continue
+		}
+		if before.object == nil || v.deleted || essence(before.object) != essence(v.object) {
 			found = append(found, "changed: "+o.cell.plain(v.key.String()))
 		}
 	}
 	return found
+}
+
+// runsAgain lists the Jobs that were created more than once with one content.
+func runsAgain(o *outcome) []string {
+	var found []string
+	ran := map[string]types.UID{}
+	for _, v := range o.history {
+		if v.key.gk.Kind != "Job" {
+			continue
+		}
+		content := v.key.String() + image(v.object)
+		if uid, known := ran[content]; known && uid != v.object.GetUID() {
+			found = append(found, o.cell.plain(v.key.String())+" ran again with "+image(v.object))
+		}
+		ran[content] = v.object.GetUID()
+	}
+	return found
+}
+
+func image(job *unstructured.Unstructured) string {
+	containers, _, _ := unstructured.NestedSlice(job.Object, "spec", "template", "spec", "containers")
+	if len(containers) == 0 {
+		return ""
+	}
+	return fmt.Sprint(containers[0].(map[string]any)["image"])
 }

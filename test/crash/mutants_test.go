@@ -121,6 +121,7 @@ func TestEveryInvariantCanFail(t *testing.T) {
 			}
 			return s.send(s.body)
 		})},
+		"a migration that runs twice": {"run-once", "(d:", runsTwice()},
 		"a Secret that is written in two halves": {"change", "(f:", bug(func(s sent) (*http.Response, error) {
 			if s.is(http.MethodPatch, "/secrets/login") {
 				half := s.edited(func(o map[string]any) { delete(field(o, "data"), "token") })
@@ -179,7 +180,7 @@ func TestEveryInvariantCanFail(t *testing.T) {
 	}
 	wants := map[string]record{}
 	for _, s := range scenarios {
-		if s.name == "first-sync" || s.name == "change" {
+		if slices.Contains([]string{"first-sync", "change", "run-once"}, s.name) {
 			want, _, err := shared.learn(t.Context(), s)
 			if err != nil {
 				t.Fatal(err)
@@ -210,6 +211,25 @@ func deletesWanted() tamper {
 			}, nil)
 		}
 		return response, err
+	})
+}
+
+// runsTwice creates a Job, deletes it and creates it again.
+func runsTwice() tamper {
+	var done atomic.Int32
+	return bug(func(s sent) (*http.Response, error) {
+		if s.is(http.MethodPatch, "/jobs/migrate") && done.Add(1) == 1 {
+			if err := s.alsoSend(func(*http.Request) {}, s.body); err != nil {
+				return nil, err
+			}
+			if err := s.alsoSend(func(r *http.Request) {
+				r.Method, r.URL.RawQuery = http.MethodDelete, "propagationPolicy=Background"
+				r.Header.Del("Content-Type")
+			}, nil); err != nil {
+				return nil, err
+			}
+		}
+		return s.send(s.body)
 	})
 }
 

@@ -11,10 +11,11 @@ import (
 	"github.com/gitseal/gitseal/api/v1alpha1"
 )
 
-// passing are the fields that hold identity or time, wherever they are.
+// passing are the fields that hold identity or time, wherever they are. A
+// digest covers the namespace, which is another in each cell.
 var passing = []string{
 	"uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "time",
-	"lastTransitionTime", "lastUpdateTime", "appliedAt", "lastHandledSyncAt",
+	"lastTransitionTime", "lastUpdateTime", "appliedAt", "lastHandledSyncAt", "endedAt", "digest", "controller-uid", "batch.kubernetes.io/controller-uid",
 }
 
 // normal writes an object without what differs between two runs of the same.
@@ -22,8 +23,11 @@ func normal(u *unstructured.Unstructured) string {
 	object := u.DeepCopy().Object
 	strip(object)
 	u = &unstructured.Unstructured{Object: object}
-	if u.GetKind() == "Application" {
+	switch u.GetKind() {
+	case "Application":
 		normalApplication(u)
+	case "Job":
+		delete(object, "status") // who waits for its end is Ready only then
 	}
 	annotations := u.GetAnnotations()
 	if annotations[v1alpha1.AnnotationDigest] != "" {
@@ -37,6 +41,14 @@ func normal(u *unstructured.Unstructured) string {
 		return err.Error()
 	}
 	return string(text)
+}
+
+// essence is what of an object only somebody who means it changes.
+func essence(u *unstructured.Unstructured) string {
+	u = u.DeepCopy()
+	delete(u.Object, "status")
+	unstructured.RemoveNestedField(u.Object, "metadata", "managedFields")
+	return normal(u)
 }
 
 // order sorts a list that means a set.
@@ -57,6 +69,7 @@ func normalApplication(u *unstructured.Unstructured) {
 	}
 	unstructured.RemoveNestedField(u.Object, "metadata", "managedFields")
 	unstructured.RemoveNestedField(u.Object, "status", "history")
+	unstructured.RemoveNestedField(u.Object, "status", "resources", "drifted") // counts tries
 	unstructured.RemoveNestedField(u.Object, "metadata", "annotations", v1alpha1.AnnotationSyncRequestedAt)
 }
 

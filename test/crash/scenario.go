@@ -31,6 +31,8 @@ type scenario struct {
 	// standby: a second operator waits for the first one's lease.
 	standby bool
 	modes   []Mode // default: all
+	// alike is how many events may say the same. Default: 1.
+	alike int
 }
 
 // act is what somebody does, and what it must come to.
@@ -106,6 +108,20 @@ spec:
 `, name, version)
 }
 
+// migration is a Job that runs once per content.
+func migration(version string) string {
+	return fmt.Sprintf(`apiVersion: batch/v1
+kind: Job
+metadata: {name: migrate, annotations: {gitseal.dev/run: Once}}
+spec:
+  backoffLimit: 0
+  template:
+    spec:
+      restartPolicy: Never
+      containers: [{name: main, image: "registry.example/migrate:%s"}]
+`, version)
+}
+
 // inWave puts a manifest into a sync wave.
 func inWave(manifest string, wave int) string {
 	return strings.Replace(manifest, "metadata:\n", fmt.Sprintf("metadata:\n  annotations: {gitseal.dev/sync-wave: \"%d\"}\n", wave), 1)
@@ -153,8 +169,14 @@ var scenarios = []scenario{
 	},
 	{
 		name: "drift", policy: v1alpha1.PolicySOPS, base: true,
+		alike:     3, // of three objects, together or one after the other
 		revisions: []map[string]string{files(nil)},
 		acts:      []act{{do: disturb, until: undisturbed}},
+	},
+	{
+		name: "run-once", policy: v1alpha1.PolicySOPS,
+		revisions: []map[string]string{files(map[string]string{"job.yaml": migration("1")}), files(map[string]string{"job.yaml": migration("2"), "settings.yaml": configMap("settings", "2")})},
+		acts:      []act{{do: create}, {do: moveTo(1), revision: 1}},
 	},
 	{
 		name: "waves", policy: v1alpha1.PolicySOPS, base: true,
