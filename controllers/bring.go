@@ -236,8 +236,16 @@ func (r *ApplicationReconciler) watchBrought(ctx context.Context, run *run, w *w
 	if !brought {
 		return nil
 	}
-	return r.watchItems(ctx, run, w.items)
+	err := r.watchItems(ctx, run, w.items)
+	if slices.ContainsFunc(w.items, func(i apply.Item) bool { return i.Brought && run.memory.ledger.Holds(i.ID) }) {
+		run.again = soonest(run.again, servedPause) // it is not served to everybody yet
+	}
+	return err
 }
+
+// servedPause is how soon to try again to watch a kind of which an object was
+// applied, but that the API server does not list yet.
+const servedPause = time.Second
 
 // prune removes members that the desired state no longer holds.
 func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) error {
