@@ -46,7 +46,11 @@ func (e *Engine) refusal(ctx context.Context, item Item, verb string, err error)
 	}
 	f := failure.Failf(v1alpha1.ReasonApplyFailed, "%s: the API server refused %s: %s", item.Origin, item.ID, e.explain(item, status))
 	_, mistyped := wrongType(status)
-	if mistyped || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err) {
+	switch {
+	case tooLarge(status):
+		f.Class = failure.Stall
+		return f.WithHint("split it into several objects")
+	case mistyped || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err):
 		f.Class = failure.Stall
 		f.Hint = "correct it in Git"
 		if item.HasTokens && slices.Contains(fieldsOf(item, status), "data") {
@@ -80,6 +84,9 @@ func (e *Engine) explain(item Item, s metav1.Status) string {
 	field, mistyped := wrongType(s)
 	if !item.HasTokens && (mistyped || s.Code < http.StatusInternalServerError) {
 		return firstLine(s.Message)
+	}
+	if tooLarge(s) {
+		return "it is too large to be stored"
 	}
 	if mistyped {
 		return "a field of " + field + " is of the wrong type" + withheld
@@ -122,6 +129,12 @@ func wrongType(s metav1.Status) (field string, ok bool) {
 		return m[1], true
 	}
 	return "", false
+}
+
+// tooLarge reports whether etcd would not take an object. This, too, comes as
+// status 500 without a reason.
+func tooLarge(s metav1.Status) bool {
+	return s.Code == http.StatusInternalServerError && s.Message == "etcdserver: request is too large"
 }
 
 // reasons are those that are the API server's own; a webhook may answer with
