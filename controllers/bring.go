@@ -164,10 +164,22 @@ func (r *ApplicationReconciler) watchMembers(ctx context.Context, run *run, item
 		err := r.watch(ctx, run, joined(own, members))
 		scope, ok := r.vanished(ctx, run, err)
 		if !ok || slices.Contains(own, scope) {
-			return unserved, r.watchRefusal(ctx, err)
+			return unserved, r.memberRefusal(ctx, err, own)
 		}
 		members = slices.DeleteFunc(members, func(s live.Scope) bool { return s == scope })
 	}
+}
+
+// memberRefusal does as watchRefusal, and says of a place that only the parent
+// records what else may be done: with the objects the rights there may have gone.
+func (r *ApplicationReconciler) memberRefusal(ctx context.Context, err error, own []live.Scope) error {
+	refusal := r.watchRefusal(ctx, err)
+	var w *live.WatchError
+	if !denied(refusal) || !errors.As(err, &w) || w.Scope.Name != "" || slices.Contains(own, w.Scope) {
+		return refusal
+	}
+	f := failure.From(refusal, v1alpha1.ReasonForbidden)
+	return f.WithHint("%s; or, if no object of the Application is left there, take the place out of its annotation %s", f.Hint, v1alpha1.AnnotationPlaces)
 }
 
 // joined adds to scopes those of others that cover something else. The same

@@ -112,7 +112,7 @@ func (r *ApplicationReconciler) watchLeftovers(ctx context.Context, run *run) er
 		run.memory.scopes = scopes
 		scope, ok := r.vanished(ctx, run, err)
 		if !ok {
-			return r.watchRefusal(ctx, err)
+			return r.memberRefusal(ctx, err, nil)
 		}
 		scopes = slices.DeleteFunc(scopes, func(s live.Scope) bool { return s == scope })
 	}

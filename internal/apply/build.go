@@ -300,6 +300,7 @@ func Places(items []Item) []Place {
 // MemberScopes returns the watches over the places that an ApplySet's parent
 // records, and the places whose kind the API server does not serve. Those have
 // no members if it is gone for good, but an aggregated API may only be away.
+// Where no object of a kind can be, in a namespace or out of one, there is none.
 func (e *Engine) MemberScopes(t Target, places []Place) (scopes []live.Scope, unserved []Place, err error) {
 	for _, p := range places {
 		mapping, err := e.mapper.RESTMapping(p.GroupKind)
@@ -309,6 +310,9 @@ func (e *Engine) MemberScopes(t Target, places []Place) (scopes []live.Scope, un
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("ask the API server for kind %s: %w", p.GroupKind, err)
+		}
+		if namespaced := mapping.Scope.Name() == meta.RESTScopeNameNamespace; namespaced != (p.Namespace != "") {
+			continue
 		}
 		scopes = append(scopes, live.Scope{Identity: t.Identity, Resource: mapping.Resource, Namespace: p.Namespace})
 	}
