@@ -77,6 +77,7 @@ func (r *ApplicationReconciler) step(ctx context.Context, run *run, w *wanted, i
 		run.changed++
 		run.memory.progressSince = run.now
 	case apply.RunOutdated:
+		run.memory.progressSince = run.now
 		return seen.Note, r.Engine.StopRun(ctx, item, seen)
 	case apply.RunRunning:
 		err = r.remember(ctx, run, w, item, v1alpha1.RunStarted)

@@ -400,8 +400,13 @@ func (d *desk) remembers(t *testing.T, w *wanted, state v1alpha1.RunState, same 
 
 func TestANewContentTakesThePlaceOfARun(t *testing.T) {
 	d, c := newTheatre(t)
-	if _, err := d.sync(t, d.wants(t, "one", jobIn("Before", "a"))); err != nil {
+	first := d.wants(t, "one", jobIn("Before", "a"))
+	if _, err := d.sync(t, first); err != nil {
 		t.Fatal(err)
+	}
+	d.clock.Step(defaultTimeout)
+	if _, err := d.sync(t, first); failure.From(err, "").Reason != v1alpha1.ReasonUnhealthy {
+		t.Errorf("a run that takes too long ends with %v, want Unhealthy", err)
 	}
 	w := d.wants(t, "two", jobIn("Before", "b"))
 	d.wantProgress(t, w, `waiting for the end of Job "migrate" in namespace "ns": it is that of another revision`)
