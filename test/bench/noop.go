@@ -50,7 +50,7 @@ func (s *stage) again(ctx context.Context, do func() error) (result.Round, error
 	if err != nil {
 		return result.Round{}, err
 	}
-	times := min(max(500/s.workload.apps, 1), 10)
+	times := min(max(500/s.workload.apps, 1), 5)
 	var wall time.Duration
 	for range times {
 		begun := time.Now()

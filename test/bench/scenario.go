@@ -69,13 +69,13 @@ func scenarios() []scenario {
 			first.targets = []result.Target{worst("peak memory at 1,000 Applications of 10 objects", "peakRSSMiB", 250)}
 		}
 		all = append(all, first,
-			scenario{kind: "no-op", workload: w, most: 5, play: noOp,
+			scenario{kind: "no-op", workload: w, most: 3, play: noOp,
 				what: "a webhook tells of a push that brought nothing; every Application looks",
 				targets: []result.Target{
 					worst("API calls for objects of a no-op", "objectCalls", 0),
 					median("CPU of a no-op, per Application", "cpuMillisPerApplication", 1),
 				}},
-			scenario{kind: "requested", workload: w, most: 5, play: requested,
+			scenario{kind: "requested", workload: w, most: 3, play: requested,
 				what: "somebody asks for a sync of every Application, and nothing has changed; the status of each says that it was done",
 				targets: []result.Target{
 					worst("API calls for objects of a sync that was asked for", "objectCalls", 0),
@@ -93,7 +93,7 @@ func scenarios() []scenario {
 				what:    "the controller is started anew, with everything in place",
 				targets: []result.Target{worst("objects that a restart changes", "changedObjects", 0)}})
 		}
-		if many {
+		if many && large {
 			all = append(all, scenario{kind: "idle", workload: w, most: 1, play: idle,
 				what:    "nothing happens for three minutes; each Application looks at Git once a minute",
 				targets: []result.Target{worst("API calls for objects while idle", "objectCalls", 0), worst("calls per minute but for the leases", "callsPerMinute", 1)}})
