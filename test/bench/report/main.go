@@ -3,8 +3,10 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -28,8 +30,13 @@ func run(dir string) error {
 	if len(results) == 0 {
 		return fmt.Errorf("%s holds no results: run `make bench` first", dir)
 	}
+	// What is to be known of this run in particular, where there is something.
+	note, err := os.ReadFile(filepath.Join(dir, "NOTE.txt"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	order(results)
-	files := map[string]string{"README.md": page(results)}
+	files := map[string]string{"README.md": page(results, string(note))}
 	for _, c := range charts(results) {
 		files[c.file] = c.svg()
 	}

@@ -37,11 +37,14 @@ var meaning = map[string]string{
 	"etcdPutsPerMinute": "etcd puts per minute", "etcdPutsPerMinuteWithout": "without the operator",
 }
 
-func page(results []result.Result) string {
+func page(results []result.Result, note string) string {
 	var p strings.Builder
 	m := results[0].Machine
 	fmt.Fprintf(&p, "<!-- written by `make bench-report` from the JSON beside it -->\n\n# Benchmarks\n\n")
 	fmt.Fprintf(&p, "Measured by `make bench` on %s, %d cores, %s of memory, Linux %s, %s. The control plane, the Git server and the benchmark itself share the machine.\n", m.CPU, m.Cores, m.Memory, m.Kernel, m.Go)
+	if note != "" {
+		fmt.Fprintf(&p, "\n**Of this run:** %s\n", strings.TrimSpace(note))
+	}
 	p.WriteString(howTo)
 	p.WriteString(targets(results))
 	for _, k := range kinds {
