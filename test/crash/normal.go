@@ -34,6 +34,10 @@ func normal(u *unstructured.Unstructured) string {
 		annotations[v1alpha1.AnnotationDigest] = "there"
 		u.SetAnnotations(annotations)
 	}
+	if entries, ok, _ := unstructured.NestedSlice(object, "metadata", "managedFields"); ok {
+		entries = slices.DeleteFunc(entries, func(e any) bool { return e.(map[string]any)["subresource"] == "status" }) // a controller's
+		_ = unstructured.SetNestedSlice(object, entries, "metadata", "managedFields")                                   // it was one
+	}
 	order(object, "metadata", "managedFields")
 	order(object, "status", "conditions")
 	text, err := json.MarshalIndent(object, "", " ")

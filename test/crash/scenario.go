@@ -175,11 +175,13 @@ var scenarios = []scenario{
 	},
 	{
 		name: "run-once", policy: v1alpha1.PolicySOPS,
+		alike:     3, // one object each time, of three steps
 		revisions: []map[string]string{files(map[string]string{"job.yaml": migration("1")}), files(map[string]string{"job.yaml": migration("2"), "settings.yaml": configMap("settings", "2")})},
 		acts:      []act{{do: create}, {do: moveTo(1), revision: 1}},
 	},
 	{
 		name: "waves", policy: v1alpha1.PolicySOPS, base: true,
+		alike: 3, // one object each time, of three waves
 		revisions: []map[string]string{files(nil), files(map[string]string{
 			"secret.yaml": secretTwo, "new.yaml": inWave(configMap("new", "2"), -1), "deployment.yaml": deployment("web", "2"), "last.yaml": inWave(configMap("last", "2"), 1),
 		})},
