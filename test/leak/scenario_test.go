@@ -118,10 +118,16 @@ func objects() map[string]scenario {
 		"no base64": {v1alpha1.ReasonObjectInvalid, func(p *play) {
 			p.encrypt("db.yaml", p.secret("db", map[string]any{"data": map[string]any{"b": p.value("b") + "!"}}))
 		}},
-		"immutable":   {v1alpha1.ReasonApplyFailed, immutable},
-		"a webhook":   {v1alpha1.ReasonApplyFailed, quoted},
-		"a container": {v1alpha1.ReasonApplyFailed, container},
-		"a migration": {v1alpha1.ReasonRunFailed, migration},
+		"immutable":       {v1alpha1.ReasonApplyFailed, immutable},
+		"a webhook":       {v1alpha1.ReasonApplyFailed, quoted},
+		"a container":     {v1alpha1.ReasonApplyFailed, container},
+		"a migration":     {v1alpha1.ReasonRunFailed, migration},
+		"of another tool": {v1alpha1.ReasonOwnedByOther, func(p *play) { p.byFlux("db"); p.encrypt("db.yaml", p.secret("db", nil)) }},
+		"adopted": {run: func(p *play) {
+			p.byFlux("db")
+			p.edit(func(s *v1alpha1.ApplicationSpec) { s.Sync.Adopt = true })
+			p.encrypt("db.yaml", p.secret("db", nil))
+		}},
 		"no rights": {v1alpha1.ReasonForbidden, func(p *play) {
 			if _, err := sandbox.Kubectl(p.t.Context(), "", "delete", "rolebinding", "deployer", "--namespace", p.ns); err != nil {
 				p.t.Fatal(err)
@@ -153,6 +159,15 @@ func objects() map[string]scenario {
 				s.Secrets.SOPS.Keys[0] = v1alpha1.SOPSKey{SecretRef: &v1alpha1.LocalReference{Name: "beside"}}
 			})
 		}},
+	}
+}
+
+// byFlux makes an empty Secret that Flux owns.
+func (p *play) byFlux(name string) {
+	p.t.Helper()
+	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: p.ns, Labels: map[string]string{"kustomize.toolkit.fluxcd.io/name": "shop"}}}
+	if err := sandbox.Client.Create(p.t.Context(), s); err != nil {
+		p.t.Fatal(err)
 	}
 }
 
