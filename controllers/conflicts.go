@@ -94,7 +94,7 @@ func (r *ApplicationReconciler) claim(ctx context.Context, run *run, plan *apply
 }
 
 func (r *ApplicationReconciler) rules(run *run) apply.Rules {
-	return apply.Rules{Adopt: run.app.Spec.Sync.Adopt, Parent: r.parent}
+	return apply.Rules{Adopt: run.app.Spec.Sync.Adopt, Now: run.now, Parent: r.parent}
 }
 
 // parent tells which Application an ApplySet belongs to. The cache may be

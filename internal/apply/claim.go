@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,6 +24,7 @@ import (
 type Rules struct {
 	// Adopt: those of other tools, too.
 	Adopt bool
+	Now   time.Time
 	// Parent tells which living Application an ApplySet belongs to. What it
 	// does not know must not be taken for dead because a cache is behind.
 	Parent func(ctx context.Context, applySet string) (parent types.NamespacedName, ok bool, err error)
@@ -211,6 +213,10 @@ type metadataByKey map[live.Key]*metav1.PartialObjectMetadata
 // find reads the metadata of items of one scope: one get for a single item, one
 // list for several. Those that are not there are not in the answer.
 func (e *Engine) find(ctx context.Context, items []*Item) (metadataByKey, error) {
+	first := items[0].claim
+	if first.applySet == "" && e.strangers.lacks(items, first.rules.Now) {
+		return nil, nil
+	}
 	if len(items) > 1 {
 		return e.listMetadata(ctx, items)
 	}
@@ -270,7 +276,7 @@ func (e *Engine) listMetadata(ctx context.Context, items []*Item) (metadataByKey
 	if set := first.claim.applySet; set != "" {
 		selector = v1alpha1.ApplySetPartOfLabel + "=" + set
 	}
-	found := metadataByKey{}
+	found, keys := metadataByKey{}, map[live.Key]bool{}
 	for next := ""; ; {
 		request := client.Get().AbsPath(resourcePath(first.Scope.Resource, first.Scope.Namespace)).
 			SetHeader("Accept", acceptMetadataList).
@@ -291,11 +297,18 @@ func (e *Engine) listMetadata(ctx context.Context, items []*Item) (metadataByKey
 		}
 		for i := range page.Items {
 			m := &page.Items[i]
-			if key := (live.Key{Namespace: m.Namespace, Name: m.Name}); wanted[key] {
+			key := live.Key{Namespace: m.Namespace, Name: m.Name}
+			if keys[key] = true; wanted[key] {
 				found[key] = m
 			}
 		}
-		if next = page.Continue; next == "" || len(found) == len(wanted) {
+		if next = page.Continue; next == "" {
+			if first.claim.applySet == "" {
+				e.strangers.remember(first.Scope, keys, first.claim.rules.Now)
+			}
+			return found, nil
+		}
+		if len(found) == len(wanted) {
 			return found, nil
 		}
 		if more := page.RemainingItemCount; more != nil && *more/pageSize > int64(len(wanted)-len(found)) {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -167,6 +168,49 @@ func TestManyAreListedAndNothingIsLookedAtTwice(t *testing.T) {
 	}
 	if calls := w.seenCalls(); len(calls) != 1 || !strings.Contains(calls[0].path, "limit=500") {
 		t.Errorf("calls %v, want one list", calls)
+	}
+}
+
+// Applications of one namespace that begin together ask once what is there;
+// an object that was there is looked at anew each time.
+func TestApplicationsThatBeginTogetherAskOnce(t *testing.T) {
+	w := newWorld(t)
+	lists, gets := 0, 0
+	w.answer = func(rw http.ResponseWriter, r *http.Request, _ string) {
+		if strings.Contains(r.URL.RawQuery, "limit=") {
+			lists++
+			_, _ = rw.Write([]byte(`{"items":[{"metadata":{"name":"there","namespace":"ns","uid":"u","resourceVersion":"5"}}]}`))
+			return
+		}
+		gets++
+		refuse(rw, 404, `{"reason":"NotFound","code":404}`)
+	}
+	ask := func(at time.Time, names ...string) {
+		t.Helper()
+		var docs []string
+		for _, name := range names {
+			docs = append(docs, configMap(name))
+		}
+		items := w.build(strings.Join(docs, "\n---\n"))
+		w.seen[items[0].Scope] = map[live.Key]live.Object{}
+		if _, err := w.Claim(t.Context(), w.target, items, NewLedger(), Rules{Now: at, Parent: onlyAlive}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begun := time.Unix(1e9, 0)
+	ask(begun, "a", "b")
+	ask(begun.Add(time.Second), "c", "d")
+	ask(begun.Add(time.Second), "e")
+	if lists != 1 || gets != 0 {
+		t.Errorf("%d lists and %d gets, want one list", lists, gets)
+	}
+	ask(begun.Add(time.Second), "there")
+	if lists != 1 || gets != 1 {
+		t.Errorf("%d lists and %d gets, want a look at what was there", lists, gets)
+	}
+	ask(begun.Add(time.Minute), "f", "g")
+	if lists != 2 {
+		t.Errorf("%d lists, want another one once the first is old", lists)
 	}
 }
 

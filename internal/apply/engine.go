@@ -46,6 +46,7 @@ type Engine struct {
 	operatorNamespace string
 	requests          *turns.Turns // in flight, over all Applications
 	proofs            *proofs
+	strangers         strangers
 }
 
 // Options configures an Engine.

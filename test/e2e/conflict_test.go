@@ -189,7 +189,7 @@ func TestARaceForAnObjectHasOneWinner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer second.Stop()
+	defer func() { _ = second.Stop() }()
 	s := newStory(t, "race")
 	owners := s.followOwners()
 	for round := range races {
