@@ -90,12 +90,14 @@ func (r *run) reportDrift() (news bool) {
 	if !r.examined {
 		return false
 	}
-	drifts := slices.Clone(r.contested)
+	found := r.contested // more than once, where a run looked more than once
 	if r.leaves(v1alpha1.DriftReport) {
-		for _, d := range r.memory.ledger.Drifts() {
-			if !slices.ContainsFunc(drifts, func(c apply.Drift) bool { return c.ID == d.ID }) {
-				drifts = append(drifts, d)
-			}
+		found = slices.Concat(found, r.memory.ledger.Drifts())
+	}
+	var drifts []apply.Drift
+	for _, d := range found {
+		if !slices.ContainsFunc(drifts, func(c apply.Drift) bool { return c.ID == d.ID }) {
+			drifts = append(drifts, d)
 		}
 	}
 	r.app.Status.Drift = nil
