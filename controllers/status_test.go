@@ -81,7 +81,7 @@ type desk struct {
 
 var epoch = time.Unix(1_900_000_000, 0)
 
-func newDesk(t *testing.T) *desk {
+func newDesk(t testing.TB) *desk {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	if err := errors.Join(v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
@@ -113,7 +113,7 @@ func newDesk(t *testing.T) *desk {
 }
 
 // read returns the Application as the API server has it.
-func (d *desk) read(t *testing.T) *v1alpha1.Application {
+func (d *desk) read(t testing.TB) *v1alpha1.Application {
 	t.Helper()
 	app := &v1alpha1.Application{}
 	if err := d.Client.Get(t.Context(), client.ObjectKeyFromObject(d.app), app); err != nil {
