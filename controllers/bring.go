@@ -24,6 +24,7 @@ import (
 func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) error {
 	run.looked = true
 	if err := r.watchItems(ctx, run, w.items); err != nil {
+		r.hold(ctx, run)
 		return err
 	}
 	if err := r.recordParent(ctx, run, w.items); err != nil {
@@ -31,6 +32,7 @@ func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) 
 	}
 	plan, err := r.plan(ctx, run, w)
 	if err != nil {
+		r.hold(ctx, run)
 		return err
 	}
 	if plan.Empty() && run.hasRun(w) {
