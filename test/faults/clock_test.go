@@ -88,6 +88,8 @@ func runOperator() int {
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", "0", "")
 	flags.StringVar(&o.HealthAddress, "health-probe-bind-address", "0", "")
 	flags.BoolVar(&o.LeaderElection, "leader-elect", true, "")
+	flags.StringVar(&o.WebhookAddress, "webhook-bind-address", "0", "")
+	flags.BoolVar(&o.Share, "share", false, "")
 	_, _ = flags.String("log-level", "", ""), flags.String("log-format", "", "")
 	c := wallClock{off: &atomic.Int64{}}
 	o.Clock = c

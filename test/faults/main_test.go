@@ -11,6 +11,7 @@ package faults
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -38,6 +39,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asOperator) != "" {
 		os.Exit(runOperator())
 	}
+	// They wait, for each other's faults not at all.
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
 	launch := func(r *rig.Rig) (o *rig.Operator, err error) {
 		if proxy, err = r.Proxy(); err != nil {
 			return nil, err
@@ -51,7 +56,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // eventually polls until check returns nil, or fails the test with its last
 // answer.
