@@ -28,6 +28,7 @@ func TestValuesStandInTheirSecretsOnly(t *testing.T) {
 	c, cli := &cast{}, &transcript{}
 	all := files()
 	maps.Copy(all, objects())
+	maps.Copy(all, drifts())
 	t.Run("scenarios", func(t *testing.T) {
 		for name, s := range all {
 			t.Run(name, func(t *testing.T) {

@@ -33,16 +33,16 @@ func (c *cast) add(one *canary) {
 }
 
 // own lists, by Secret and key, the values that belong there.
-func (c *cast) own() map[string]map[string]string {
-	own := map[string]map[string]string{}
+func (c *cast) own() map[string]map[string][]string {
+	own := map[string]map[string][]string{}
 	for _, one := range c.all {
 		if one.secret == "" {
 			continue
 		}
 		if own[one.secret] == nil {
-			own[one.secret] = map[string]string{}
+			own[one.secret] = map[string][]string{}
 		}
-		own[one.secret][one.key] = one.value
+		own[one.secret][one.key] = append(own[one.secret][one.key], one.value)
 	}
 	return own
 }

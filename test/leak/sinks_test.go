@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -138,7 +139,7 @@ func etcdCall(ctx context.Context, path string, body any) (io.ReadCloser, error)
 const secretsPrefix = "/registry/secrets/"
 
 // withoutOwn takes out of a stored Secret what belongs there.
-func withoutOwn(place string, content []byte, own map[string]map[string]string) ([]byte, error) {
+func withoutOwn(place string, content []byte, own map[string]map[string][]string) ([]byte, error) {
 	name, isSecret := strings.CutPrefix(place, secretsPrefix)
 	if !isSecret || len(content) == 0 {
 		return content, nil
@@ -151,8 +152,8 @@ func withoutOwn(place string, content []byte, own map[string]map[string]string) 
 	if !ok {
 		return nil, fmt.Errorf("%s holds %T", place, o)
 	}
-	for key, value := range own[name] {
-		if string(s.Data[key]) == value {
+	for key, values := range own[name] {
+		if slices.Contains(values, string(s.Data[key])) {
 			delete(s.Data, key)
 		}
 	}
