@@ -364,9 +364,10 @@ func (r *run) record() {
 	w.why = v1alpha1.SyncDrift // whatever it changes from now on
 	r.changed, w.changed = r.changed+w.changed, 0
 	changed := int32(r.changed + r.pruned)
-	if w.first && changed == 0 && s.Source != nil && r.inPlace() {
+	if w.first && changed == 0 && s.Source != nil && r.inPlace() && !conditionTrue(r.base, v1alpha1.ConditionReconciling) {
 		// Nothing of what an earlier operator applied is different, so that the
-		// revision it named is still the last one that touched anything.
+		// revision it named is still the last one that touched anything. One that
+		// was stopped while it applied another has changed something.
 		w.inputs.commit, w.author, w.subject, w.signer = s.Source.Revision, s.Source.Author, s.Source.Subject, s.Source.Signer
 	}
 	w.first = false

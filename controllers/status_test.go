@@ -316,6 +316,32 @@ func TestHistoryIsMergedAndBounded(t *testing.T) {
 	}
 }
 
+func TestAfterARestartTheRevisionIsTheOneInPlace(t *testing.T) {
+	for name, tt := range map[string]struct {
+		applying bool
+		want     string
+	}{
+		"nothing was under way: the commit touched nothing": {false, "a"},
+		"stopped once everything of it was applied":         {true, "b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t)
+			app := d.read(t)
+			run := d.begin(app)
+			run.app.Status.Source = &v1alpha1.SourceStatus{Revision: "a"}
+			run.set(v1alpha1.ConditionSynced, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "applied a")
+			run.toggle(tt.applying, v1alpha1.ConditionReconciling, v1alpha1.ReasonProgressing, "applying b")
+			run.base = run.app.DeepCopy()
+			run.memory.wanted = d.applied("b")
+			run.memory.wanted.first = true
+			run.record()
+			if got := run.app.Status.Source.Revision; got != tt.want {
+				t.Errorf("revision is %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 func TestWaitingForNamesAFew(t *testing.T) {
 	sick := func(n int) []apply.Sick {
 		all := make([]apply.Sick, n)

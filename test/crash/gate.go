@@ -245,7 +245,7 @@ type storm struct {
 }
 
 func newStorm(seed uint64) *storm {
-	return &storm{random: newRandom(seed), one: 3, left: 40}
+	return &storm{random: newRandom(seed), one: 3, left: 12}
 }
 
 func (s *storm) strikes() bool {
