@@ -48,7 +48,7 @@ func TestASample(t *testing.T) {
 		}
 	}
 	t.Logf("CRASH_SEED=%d repeats this sample", seed)
-	r, err := shared.enumerate(t.Context(), selection{Sample: 10, Double: 2, Storms: 1, Seed: seed, Parallel: 3}, t.Output())
+	r, err := shared.enumerate(t.Context(), selection{Sample: 8, Double: 1, Storms: 1, Seed: seed, Parallel: 3}, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
