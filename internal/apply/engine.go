@@ -180,6 +180,7 @@ func (e *Engine) applyOne(ctx context.Context, item Item, ledger *Ledger, values
 	before, presence := e.watches.Find(item.Scope, item.key(), 0)
 	a, err := e.take(ctx, item, ledger, values)
 	if err != nil {
+		ledger.unsure(item)
 		e.proofs.drop(item.Scope)
 		return false, err
 	}

@@ -98,6 +98,17 @@ func (l *Ledger) claimOf(id ID) *claim {
 	return l.claims[id]
 }
 
+// unsure notes that an item with a new content was sent and not answered: it
+// may be in place. That of before is not to be put back over it.
+func (l *Ledger) unsure(item Item) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r, ok := l.records[item.ID]; ok && r.digest != item.digest {
+		r.digest = ""
+		l.records[item.ID] = r
+	}
+}
+
 // prove notes that objects of a scope can be applied.
 func (l *Ledger) prove(s live.Scope) {
 	l.mu.Lock()
