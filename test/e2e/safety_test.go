@@ -127,7 +127,7 @@ func TestOrphansDoNotBelongToANamesake(t *testing.T) {
 // must still take a new commit, and must still be deletable.
 func TestANamespaceThatIsGoneHoldsNothingUp(t *testing.T) {
 	t.Parallel()
-	s := newStory(t, "survivor")
+	s := newStory(t, "held-back")
 	other := "survivor-other"
 	if err := sandbox.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: other}}); err != nil {
 		t.Fatal(err)
