@@ -61,12 +61,12 @@ func differences(item Item, have, want map[string]any) []difference {
 		return nil
 	}
 	c := comparison{opaque: item.HasTokens || item.ID.GroupKind == kindSecret}
-	c.compare(nil, comparable(have), comparable(want), body)
+	c.compare(nil, telling(have), telling(want), body)
 	return c.found
 }
 
-// comparable is an object without what tells nothing of its content.
-func comparable(object map[string]any) map[string]any {
+// telling is an object without what tells nothing of its content.
+func telling(object map[string]any) map[string]any {
 	object = maps.Clone(object)
 	delete(object, "status")
 	meta, ok := object["metadata"].(map[string]any)

@@ -66,7 +66,7 @@ func (c coverage) value(owned map[string]any, v any) bool {
 func (c coverage) object(owned, object map[string]any) bool {
 	for name := range owned {
 		field, isField := strings.CutPrefix(name, "f:")
-		if _, ok := object[field]; name != "." && !(isField && ok) {
+		if _, ok := object[field]; name != "." && (!isField || !ok) {
 			return false
 		}
 	}

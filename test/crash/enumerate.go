@@ -186,7 +186,7 @@ func (s selection) jobs(sc scenario, want record, points []Point) []job {
 }
 
 func newRandom(seed uint64) *rand.Rand {
-	return rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // to repeat it, not to hide it
+	return rand.New(rand.NewPCG(seed, seed)) // to repeat it, not to hide it
 }
 
 func drawn[T any](random *rand.Rand, from []T) T { return from[random.IntN(len(from))] }

@@ -131,7 +131,7 @@ func (g *gate) Enter(c seam.Call) error {
 		return errKilled
 	case Timeout:
 		g.mu.Unlock()
-		time.Sleep(hang) // the fault itself takes time
+		<-time.After(hang) // the fault itself takes time
 		g.mu.Lock()
 		return timeoutError{}
 	}

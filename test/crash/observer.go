@@ -136,7 +136,8 @@ func (o *observer) record(ctx context.Context, gvk schema.GroupVersionKind, even
 	}
 	close(o.changed)
 	o.changed = make(chan struct{})
-	if gvk.Kind == "CustomResourceDefinition" && event != watch.Deleted && strings.HasSuffix(u.GetName(), crashGroup) && established(u) && !(known && established(before.object)) {
+	definition := gvk.Kind == "CustomResourceDefinition" && strings.HasSuffix(u.GetName(), crashGroup)
+	if news := !known || !established(before.object); definition && news && event != watch.Deleted && established(u) {
 		group, _, _ := unstructured.NestedString(u.Object, "spec", "group")
 		go o.openServed(ctx, schema.GroupVersionKind{Group: group, Version: "v1", Kind: "Widget"})
 	}

@@ -77,7 +77,7 @@ func (d *delayed) Read(p []byte) (int, error) {
 		if !ok {
 			return 0, io.EOF
 		}
-		time.Sleep(time.Until(c.at.Add(d.lag))) // the delay itself
+		<-time.After(time.Until(c.at.Add(d.lag))) // the delay itself
 		d.rest = c
 	}
 	n := copy(p, d.rest.bytes)

@@ -68,7 +68,7 @@ func TestWhatSurvivesPruningIsNamed(t *testing.T) {
 	s.waitReady(s.push("first"))
 	s.write(map[string]string{"held.yaml": ""})
 	commit := s.push("second")
-	eventually(t, "the survivor is named", func(ctx context.Context) error {
+	eventually(t, "the survivor is named", func(context.Context) error {
 		ready := meta.FindStatusCondition(s.waitReady(commit).Status.Conditions, v1alpha1.ConditionReady)
 		if want := `kept by finalizers, though they are not in Git any more: configmaps "held" in namespace "survivor"`; !strings.Contains(ready.Message, want) {
 			return errors.New(ready.Message)
@@ -76,7 +76,7 @@ func TestWhatSurvivesPruningIsNamed(t *testing.T) {
 		return nil
 	})
 	s.letGo("held")
-	eventually(t, "nothing is left", func(ctx context.Context) error {
+	eventually(t, "nothing is left", func(context.Context) error {
 		ready := meta.FindStatusCondition(s.waitReady(commit).Status.Conditions, v1alpha1.ConditionReady)
 		if ready.Message != "applied main@sha1:"+commit {
 			return errors.New(ready.Message)

@@ -153,7 +153,7 @@ func TestAWebhookThatMutatesIsNoDrift(t *testing.T) {
 	s.waitReady(s.push("first"))
 	s.wantWeb(1, "mirror.example/web")
 	s.kubectl("", "-n", s.ns, "annotate", "deployment", "web", "example.com/note=1")
-	time.Sleep(time.Second) // managed fields tell times in seconds
+	<-time.After(time.Second) // managed fields tell times in seconds
 	s.kubectl("", "-n", s.ns, "rollout", "restart", "deployment", "web")
 	s.undisturbed()
 	web, err := get(t.Context(), s, "web", &appsv1.Deployment{})
@@ -246,7 +246,7 @@ func TestWhatIsCreatedOnceIsLeftAlone(t *testing.T) {
 	s.waitReady(s.push("third"))
 	eventually(t, "what was created pruned", func(ctx context.Context) error {
 		if _, err := get(ctx, s, "a", &corev1.ConfigMap{}); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("ConfigMap a: %v", err)
+			return fmt.Errorf("ConfigMap a is still there: %w", err)
 		}
 		return nil
 	})

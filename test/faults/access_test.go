@@ -20,8 +20,7 @@ import (
 func held(t *testing.T, match func(rig.Asked) bool) (reached <-chan struct{}, release func()) {
 	t.Helper()
 	first, open := make(chan struct{}, 1), make(chan struct{})
-	var fault *rig.Fault
-	fault = proxy.Break(match, func(w http.ResponseWriter, request *http.Request) {
+	fault := proxy.Break(match, func(w http.ResponseWriter, request *http.Request) {
 		select {
 		case first <- struct{}{}:
 		default:
@@ -121,12 +120,12 @@ func TestRightsGoInMidSync(t *testing.T) {
 
 // deployerMayNot waits for the API server, which learns of rights by watches.
 func (s *story) deployerMayNot(ctx context.Context) error {
-	out, err := sandbox.Kubectl(ctx, "", "-n", s.ns, "--as=system:serviceaccount:gitseal-system:gitseal-controller",
+	_, err := sandbox.Kubectl(ctx, "", "-n", s.ns, "--as=system:serviceaccount:gitseal-system:gitseal-controller",
 		"auth", "can-i", "impersonate", "serviceaccounts/deployer")
 	if err != nil {
 		return nil //nolint:nilerr // "no" comes with a status
 	}
-	out, err = sandbox.Kubectl(ctx, "", "-n", s.ns, "--as=system:serviceaccount:"+s.ns+":deployer", "auth", "can-i", "patch", "configmaps")
+	out, err := sandbox.Kubectl(ctx, "", "-n", s.ns, "--as=system:serviceaccount:"+s.ns+":deployer", "auth", "can-i", "patch", "configmaps")
 	if err != nil {
 		return nil //nolint:nilerr // as above
 	}

@@ -120,7 +120,7 @@ func TestAConversionWebhookHangs(t *testing.T) {
 		one.create()
 		apps[i] = &one
 	}
-	eventually(t, "the webhook is asked", func(ctx context.Context) error {
+	eventually(t, "the webhook is asked", func(context.Context) error {
 		if asked.Load() == 0 {
 			return fmt.Errorf("not yet")
 		}
