@@ -52,9 +52,6 @@ func reasons(t *testing.T) []string {
 	return found
 }
 
-// unpublished reasons are of events that are never stored.
-var unpublished = map[string]bool{"Deleting": true}
-
 func TestEveryReasonIsExplained(t *testing.T) {
 	t.Parallel()
 	all := reasons(t)
@@ -64,7 +61,7 @@ func TestEveryReasonIsExplained(t *testing.T) {
 	for _, document := range []string{"docs/troubleshooting.md", "docs/spec/v1alpha1/application.md"} {
 		text := read(t, document)
 		for _, reason := range all {
-			if !unpublished[reason] && !strings.Contains(text, "\n| `"+reason+"` |") {
+			if !strings.Contains(text, "\n| `"+reason+"` |") {
 				t.Errorf("%s has no row for reason %s", document, reason)
 			}
 		}
