@@ -98,6 +98,10 @@ type Item struct {
 // Digest is a keyed digest of what Git says of the object.
 func (i Item) Digest() string { return i.digest }
 
+// opaque says whether nothing that is said about the object may be repeated: it
+// holds values of ours, or is a Secret, which others may have filled.
+func (i Item) opaque() bool { return i.HasTokens || i.ID.GroupKind == kindSecret }
+
 func (i Item) key() live.Key { return live.Key{Namespace: i.ID.Namespace, Name: i.ID.Name} }
 
 // Wave orders kinds: what others need comes first.

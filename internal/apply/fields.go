@@ -60,7 +60,7 @@ func differences(item Item, have, want map[string]any) []difference {
 	if utiljson.Unmarshal(item.body, &body) != nil {
 		return nil
 	}
-	c := comparison{opaque: item.HasTokens || item.ID.GroupKind == kindSecret}
+	c := comparison{opaque: item.opaque()}
 	c.compare(nil, telling(have), telling(want), body)
 	return c.found
 }

@@ -119,8 +119,8 @@ func (e *Engine) get(ctx context.Context, item Item) (*unstructured.Unstructured
 		return nil, e.refusal(ctx, item, "get", err)
 	}
 	object := &unstructured.Unstructured{}
-	if err := object.UnmarshalJSON(raw); err != nil {
-		return nil, fmt.Errorf("read %s: %w", item.ID, err)
+	if object.UnmarshalJSON(raw) != nil { // whose text may quote the answer
+		return nil, fmt.Errorf("read %s: the API server's answer is no object", item.ID)
 	}
 	return object, nil
 }
@@ -140,8 +140,8 @@ func (e *Engine) list(ctx context.Context, t Target, s live.Scope, sample Item) 
 		return nil, e.refusal(ctx, sample, "list", err)
 	}
 	list := &unstructured.UnstructuredList{}
-	if err := list.UnmarshalJSON(raw); err != nil {
-		return nil, fmt.Errorf("read the list of %s: %w", s, err)
+	if list.UnmarshalJSON(raw) != nil { // whose text may quote the answer
+		return nil, fmt.Errorf("read the list of %s: the API server's answer is no list", s)
 	}
 	objects := make(map[live.Key]*unstructured.Unstructured, len(list.Items))
 	for i := range list.Items {

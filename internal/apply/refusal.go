@@ -82,7 +82,7 @@ func (e *Engine) explain(item Item, s metav1.Status) string {
 	// What went wrong inside the API server, or on its way to a webhook, is
 	// told in words that differ each time.
 	field, mistyped := wrongType(s)
-	if !item.HasTokens && (mistyped || s.Code < http.StatusInternalServerError) {
+	if !item.opaque() && (mistyped || s.Code < http.StatusInternalServerError) {
 		return firstLine(s.Message)
 	}
 	if tooLarge(s) {
@@ -101,7 +101,7 @@ func (e *Engine) explain(item Item, s metav1.Status) string {
 	if fields := fieldsOf(item, s); len(fields) > 0 {
 		why += " in " + strings.Join(fields, ", ")
 	}
-	if !item.HasTokens {
+	if !item.opaque() {
 		return why
 	}
 	return why + withheld
