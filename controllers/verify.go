@@ -24,6 +24,7 @@ type heldSigners struct {
 type verified struct {
 	generation int64
 	revision   string
+	tag        string
 	list       uint64
 	signer     string
 	err        error
@@ -44,8 +45,8 @@ func (r *ApplicationReconciler) verify(ctx context.Context, run *run, s *source.
 		return "", err
 	}
 	m := run.memory
-	asked := verified{generation: run.app.Generation, revision: s.Revision, list: list.version}
-	if held := m.verified; held.generation == asked.generation && held.revision == asked.revision && held.list == asked.list {
+	asked := verified{generation: run.app.Generation, revision: s.Revision, tag: s.TagObject(), list: list.version}
+	if held := m.verified; held.generation == asked.generation && held.revision == asked.revision && held.tag == asked.tag && held.list == asked.list {
 		return held.signer, held.err
 	}
 	asked.signer, asked.err = r.signedBy(v, list.list, s)

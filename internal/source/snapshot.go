@@ -56,6 +56,15 @@ func newSnapshot(a address, objs *objects, asked time.Time, t target, c commit, 
 	}
 }
 
+// TagObject is the hash of the annotated tag that led to the commit, "" where
+// there is none. A tag may be made anew for the same commit.
+func (s *Snapshot) TagObject() string {
+	if s.annotated.IsZero() {
+		return ""
+	}
+	return s.annotated.String()
+}
+
 // Objects returns the commit as its hash is over it, and the annotated tag that
 // was followed to it with its name; nil where there was none.
 func (s *Snapshot) Objects() (commit, tag []byte, tagName string, err error) {
