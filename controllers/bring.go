@@ -267,6 +267,7 @@ func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) 
 	if err != nil {
 		return err
 	}
+	run.unserved = len(unserved) > 0
 	settled := r.Engine.Settle(run.memory.scopes, w.items, run.memory.ledger)
 	if handed, err := r.handOver(ctx, run, w.items); handed || err != nil {
 		return err // their watch calls again once they are gone from here
@@ -285,8 +286,8 @@ func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) 
 	if prune := run.app.Spec.Sync.Prune; prune != nil && !*prune {
 		return nil
 	}
-	if limit := pruneLimit(run.app); len(stale) > limit && run.app.Annotations[v1alpha1.AnnotationConfirmPrune] != w.inputs.commit {
-		run.confirmation = &v1alpha1.ConfirmationStatus{Revision: w.inputs.commit, Objects: int32(len(stale)), Prune: r.references(stale)}
+	if limit := pruneLimit(run.app); len(stale) > limit && run.app.Annotations[v1alpha1.AnnotationConfirmPrune] != confirmedPrune(w, run.app) {
+		run.confirmation = &v1alpha1.ConfirmationStatus{Revision: w.inputs.commit, Token: confirmedPrune(w, run.app), Objects: int32(len(stale)), Prune: r.references(stale)}
 		return failure.Stallf(v1alpha1.ReasonPruneBlocked, "%d objects are no longer in Git at %s, more than spec.sync.pruneLimit of %d, the first of them %s", len(stale), w.inputs.commit, limit, stale[0]).
 			WithHint("if that is right: kubectl gitseal confirm %s --namespace %s", run.app.Name, run.app.Namespace)
 	}

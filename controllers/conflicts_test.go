@@ -113,7 +113,7 @@ func TestConflictNewsReachesWhomItConcerns(t *testing.T) {
 func TestASpentConfirmationIsTakenOff(t *testing.T) {
 	d := newDesk(t)
 	run := d.begin(d.read(t))
-	run.app.Annotations = map[string]string{v1alpha1.AnnotationConfirmPrune: "main@sha1:a"}
+	run.app.Annotations = map[string]string{v1alpha1.AnnotationConfirmPrune: confirmedPrune(d.applied("main@sha1:a"), run.app)}
 	if err := d.Client.Update(t.Context(), run.app); err != nil {
 		t.Fatal(err)
 	}

@@ -13,15 +13,31 @@ import (
 // maxPruneListed is how many objects a status lists that wait to be pruned.
 const maxPruneListed = 20
 
-// spend takes a confirmation away once there is nothing left to prune for it.
-// It was for what the revision meant then: the same revision under another
-// path would mean something else.
+// confirmedPrune is what a confirmation must hold: what was shown is for one
+// revision under one spec. The same revision under another path means something
+// else.
+func confirmedPrune(w *wanted, app *v1alpha1.Application) string {
+	return fmt.Sprintf("%s/%d", w.inputs.commit, app.Generation)
+}
+
+// spend takes confirmations away once they have served: that of a prune when
+// nothing is left to prune, that of a rewrite when the status names the
+// revision. Until then a crash must not ask again.
 func (r *ApplicationReconciler) spend(ctx context.Context, run *run, w *wanted) error {
-	if run.app.Annotations[v1alpha1.AnnotationConfirmPrune] != w.inputs.commit {
+	annotations, source := run.app.Annotations, run.base.Status.Source
+	pruned := annotations[v1alpha1.AnnotationConfirmPrune] == confirmedPrune(w, run.app)
+	rewrite := annotations[v1alpha1.AnnotationConfirmRewrite]
+	rewritten := rewrite != "" && source != nil && source.Revision == rewrite
+	if !pruned && !rewritten {
 		return nil
 	}
 	spent := run.app.DeepCopy()
-	delete(spent.Annotations, v1alpha1.AnnotationConfirmPrune)
+	if pruned {
+		delete(spent.Annotations, v1alpha1.AnnotationConfirmPrune)
+	}
+	if rewritten {
+		delete(spent.Annotations, v1alpha1.AnnotationConfirmRewrite)
+	}
 	patch := client.MergeFromWithOptions(run.app, client.MergeFromWithOptimisticLock{})
 	status := run.app.Status.DeepCopy()
 	if err := r.Client.Patch(ctx, spent, patch); err != nil {

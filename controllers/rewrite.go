@@ -54,7 +54,7 @@ func (r *ApplicationReconciler) continuous(ctx context.Context, run *run, s *sou
 	case lineage == source.LineageDescends:
 		return nil
 	}
-	run.confirmation = &v1alpha1.ConfirmationStatus{Revision: s.Revision}
+	run.confirmation = &v1alpha1.ConfirmationStatus{Revision: s.Revision, Token: s.Revision}
 	text := "%s %s does not hold commit %s any more, which was applied last: its history was rewritten and leads to %s"
 	if lineage == source.LineageUnknown {
 		text = "%s %s may not hold commit %s any more, which was applied last: too much history lies between it and %s to tell"

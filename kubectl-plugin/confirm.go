@@ -87,7 +87,7 @@ func (o *confirmOptions) Run(ctx context.Context) error {
 		return err
 	}
 	confirmed := app.Status.Confirmation.Revision
-	annotations := map[string]string{annotation: confirmed}
+	annotations := map[string]string{annotation: app.Status.Confirmation.Token}
 	requestedAt := o.clock.Now().UTC().Format(time.RFC3339Nano)
 	if o.wait {
 		annotations[v1alpha1.AnnotationSyncRequestedAt] = requestedAt // its echo is what is waited for

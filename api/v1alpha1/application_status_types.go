@@ -11,7 +11,7 @@ type ApplicationStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// conditions: Ready, Reconciling and Stalled as kstatus reads them, and
-	// Synced, SecretsReady and Healthy for what they say.
+	// Synced, SecretsReady, Healthy, Drifted and Conflicted for what they say.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -68,9 +68,12 @@ type ApplicationStatus struct {
 // ConfirmationStatus is what `kubectl gitseal confirm` confirms: the prune
 // over the limit, or the rewritten history, that the reason of Ready names.
 type ConfirmationStatus struct {
-	// revision that waits. A confirmation holds for it alone.
+	// revision that waits.
 	// +required
 	Revision string `json:"revision"`
+	// token is what the annotation that confirms must hold.
+	// +required
+	Token string `json:"token"`
 	// objects is how many would be pruned.
 	// +optional
 	Objects int32 `json:"objects,omitempty"`

@@ -116,8 +116,8 @@ type GitSource struct {
 	// +optional
 	Verify *GitVerify `json:"verify,omitempty"`
 
-	// forcePush says what happens when a branch no longer holds the commit that
-	// was applied from it last. Default: Allow.
+	// forcePush says what happens when a branch or tag no longer holds the
+	// commit that was applied from it last. Default: Allow.
 	// +optional
 	// +kubebuilder:default=Allow
 	ForcePush ForcePushPolicy `json:"forcePush,omitempty"`

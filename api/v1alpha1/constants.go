@@ -88,8 +88,9 @@ const (
 	// AnnotationSyncRequestedAt asks for a sync whenever its value changes.
 	AnnotationSyncRequestedAt = "gitseal.dev/sync-requested-at"
 
-	// AnnotationConfirmPrune, on an Application, holds the revision for which
-	// a prune over the limit is confirmed.
+	// AnnotationConfirmPrune, on an Application, holds the token of
+	// status.confirmation: the revision and generation for which a prune over
+	// the limit is confirmed.
 	AnnotationConfirmPrune = "gitseal.dev/confirm-prune"
 
 	// AnnotationConfirmRewrite, on an Application, holds the revision whose
