@@ -98,6 +98,7 @@ func (r *ApplicationReconciler) Reconcile(ctx context.Context, req ctrl.Request)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	run := r.begin(app)
+	defer func() { r.signals.looked(req.NamespacedName, r.Clock.Since(run.now)) }()
 	ctx, cancel := context.WithTimeoutCause(ctx, run.timeout(),
 		fmt.Errorf("it took longer than spec.sync.timeout of %s", run.timeout()))
 	defer cancel()
@@ -122,13 +123,18 @@ func (r *ApplicationReconciler) sync(ctx context.Context, run *run) error {
 		r.hold(ctx, run)
 		return err
 	}
+	if r.atRest(ctx, run, wanted) {
+		return nil
+	}
 	if err := r.bring(ctx, run, wanted); err != nil || run.gated {
 		return err
 	}
 	if err := r.prune(ctx, run, wanted); err != nil {
 		return err
 	}
-	return r.judge(ctx, run, wanted)
+	err = r.judge(ctx, run, wanted)
+	run.settle(wanted, err)
+	return err
 }
 
 const (

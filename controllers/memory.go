@@ -44,6 +44,9 @@ type memory struct {
 	refused basis
 	refusal error
 
+	// rest is when nothing was left to do.
+	rest repose
+
 	// scopes are the member watches that are open.
 	scopes []live.Scope
 

@@ -143,7 +143,7 @@ func (o Operator) reconciler(ctx context.Context, cfg *rest.Config, mgr ctrl.Man
 		Source:  repositories,
 		Watches: watches,
 		Engine: apply.NewEngine(apply.Options{
-			Clients: clients, Mapper: mgr.GetRESTMapper(), Watches: watches, Digest: tokenizer.Digest, OperatorNamespace: o.Namespace,
+			Clients: clients, Mapper: mgr.GetRESTMapper(), Watches: watches, Digest: tokenizer.Digest, OperatorNamespace: o.Namespace, Clock: o.Clock,
 		}),
 		Recorder: mgr.GetEventRecorder("gitseal"),
 		Clock:    o.Clock, Tokenizer: tokenizer, OperatorNamespace: o.Namespace,

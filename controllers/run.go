@@ -22,6 +22,9 @@ type run struct {
 	target apply.Target
 	now    time.Time
 
+	// news counts what the watches had told when the run began.
+	news uint64
+
 	// values are those opened in this run, also when it fails, so that what it
 	// says can be cleaned of them.
 	values *secret.Set
@@ -44,8 +47,10 @@ type run struct {
 	// does not become unready with it.
 	blocked error
 
-	// leaving are pruned objects that something keeps from going.
-	leaving []apply.Member
+	// leaving are pruned objects that something keeps from going. Unserved:
+	// there may be more, of a kind that the API server does not serve now.
+	leaving  []apply.Member
+	unserved bool
 
 	// progress says what is waited for, once everything is applied, or before
 	// the rest is where the run is gated.
@@ -61,6 +66,7 @@ func (r *ApplicationReconciler) begin(app *v1alpha1.Application) *run {
 	r.signals.learn(name)
 	run := &run{
 		base: app, app: app.DeepCopy(), memory: r.memories.of(name, app.UID), now: r.Clock.Now(),
+		news: r.signals.newsOf(name),
 		target: apply.Target{
 			Application: name,
 			Identity:    live.Identity{Namespace: app.Namespace, ServiceAccount: app.Spec.Destination.ServiceAccountName},

@@ -101,7 +101,7 @@ func (r *ApplicationReconciler) remember(ctx context.Context, run *run, w *wante
 	if run.runState(item) == state {
 		return nil
 	}
-	entry := v1alpha1.RunStatus{ObjectReference: reference(item.ID), Digest: item.Digest(), State: state, Revision: w.inputs.commit}
+	entry := v1alpha1.RunStatus{ObjectReference: referenceTo(item.ID), Digest: item.Digest(), State: state, Revision: w.inputs.commit}
 	if state != v1alpha1.RunStarted {
 		entry.EndedAt = &metav1.Time{Time: run.now.Truncate(time.Second)}
 	}
@@ -118,7 +118,7 @@ func (r *ApplicationReconciler) remember(ctx context.Context, run *run, w *wante
 // keepRuns forgets the run-once objects that are not in Git any more.
 func (r *run) keepRuns(w *wanted) {
 	r.app.Status.Runs = slices.DeleteFunc(r.app.Status.Runs, func(s v1alpha1.RunStatus) bool {
-		return !slices.ContainsFunc(w.items, func(i apply.Item) bool { return i.Run != "" && reference(i.ID) == s.ObjectReference })
+		return !slices.ContainsFunc(w.items, func(i apply.Item) bool { return i.Run != "" && referenceTo(i.ID) == s.ObjectReference })
 	})
 }
 
@@ -133,9 +133,5 @@ func (r *run) runState(item apply.Item) v1alpha1.RunState {
 }
 
 func isOf(item apply.Item) func(v1alpha1.RunStatus) bool {
-	return func(s v1alpha1.RunStatus) bool { return s.ObjectReference == reference(item.ID) }
-}
-
-func reference(id apply.ID) v1alpha1.ObjectReference {
-	return v1alpha1.ObjectReference{Group: id.Group, Kind: id.Kind, Namespace: id.Namespace, Name: id.Name}
+	return func(s v1alpha1.RunStatus) bool { return s.ObjectReference == referenceTo(item.ID) }
 }

@@ -18,12 +18,15 @@ type Signals struct {
 	mu    sync.Mutex
 	names map[string]types.NamespacedName // by ApplySet
 	polls map[types.NamespacedName]time.Time
+	news  map[types.NamespacedName]uint64
+	took  map[types.NamespacedName]time.Duration
 	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
 }
 
 // NewSignals returns a Signals that queues nothing until it is started.
 func NewSignals() *Signals {
-	return &Signals{names: map[string]types.NamespacedName{}, polls: map[types.NamespacedName]time.Time{}}
+	return &Signals{names: map[string]types.NamespacedName{}, polls: map[types.NamespacedName]time.Time{}, news: map[types.NamespacedName]uint64{},
+		took: map[types.NamespacedName]time.Duration{}}
 }
 
 // Start begins to fill a queue; it is a controller-runtime source.
@@ -34,14 +37,42 @@ func (s *Signals) Start(_ context.Context, q workqueue.TypedRateLimitingInterfac
 	return nil
 }
 
-// Notify queues the Application that an ApplySet belongs to. It never blocks.
+// A watch's news waits for more: a rollout brings some every few milliseconds,
+// and each is looked at among all objects of an Application. What that takes
+// long for waits longer, so that looking leaves most of the time to others.
+const (
+	minGather = 20 * time.Millisecond
+	maxGather = 250 * time.Millisecond
+	gatherFor = 8 // times as long as the last look took
+)
+
+// Notify queues the Application that an ApplySet belongs to, of which a watch
+// has news. It never blocks.
 func (s *Signals) Notify(applySet string) {
 	s.mu.Lock()
 	name, known := s.names[applySet]
-	s.mu.Unlock()
 	if known {
-		s.Queue(name)
+		s.news[name]++
 	}
+	queue, gather := s.queue, min(max(gatherFor*s.took[name], minGather), maxGather)
+	s.mu.Unlock()
+	if known && queue != nil {
+		queue.AddAfter(reconcile.Request{NamespacedName: name}, gather)
+	}
+}
+
+// looked notes how long it took to look at an Application.
+func (s *Signals) looked(name types.NamespacedName, took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.took[name] = took
+}
+
+// newsOf counts what the watches had to tell of an Application so far.
+func (s *Signals) newsOf(name types.NamespacedName) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.news[name]
 }
 
 // Poll queues an Application and says that what is known of its repository from
@@ -87,4 +118,6 @@ func (s *Signals) forget(name types.NamespacedName) {
 	defer s.mu.Unlock()
 	delete(s.names, apply.Target{Application: name}.ApplySet())
 	delete(s.polls, name)
+	delete(s.news, name)
+	delete(s.took, name)
 }

@@ -387,7 +387,7 @@ func (d *desk) remembers(t *testing.T, w *wanted, state v1alpha1.RunState, same 
 	app := d.read(t)
 	app.Status.Runs = nil
 	if state != "" {
-		entry := v1alpha1.RunStatus{ObjectReference: reference(w.items[0].ID), Digest: "other", State: state}
+		entry := v1alpha1.RunStatus{ObjectReference: referenceTo(w.items[0].ID), Digest: "other", State: state}
 		if same {
 			entry.Digest = w.items[0].Digest()
 		}

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -176,15 +178,29 @@ func (e *Engine) inspect(ctx context.Context, items []*Item) error {
 		p := place{item.Scope, item.claim.applySet}
 		byPlace[p] = append(byPlace[p], item)
 	}
-	var errs []error
+	var (
+		mu   sync.Mutex
+		errs []error
+		g    errgroup.Group
+	)
+	g.SetLimit(maxLooks)
 	for _, some := range byPlace {
-		found, err := e.find(ctx, some)
-		if err != nil {
-			return err
-		}
-		for _, item := range some {
-			errs = append(errs, e.settle(ctx, item, found[item.key()]))
-		}
+		g.Go(func() error {
+			found, err := e.find(ctx, some)
+			if err != nil {
+				return err
+			}
+			for _, item := range some {
+				err := e.settle(ctx, item, found[item.key()])
+				mu.Lock()
+				errs = append(errs, err)
+				mu.Unlock()
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	return inOrder(errs)
 }
@@ -192,18 +208,19 @@ func (e *Engine) inspect(ctx context.Context, items []*Item) error {
 // inOrder puts errors into an order that does not change from run to run.
 // Conflicts come first: to adopt would not end them.
 func inOrder(errs []error) error {
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 	slices.SortStableFunc(errs, func(a, b error) int {
 		x, y := Conflicts(a), Conflicts(b)
-		switch {
-		case a == nil || b == nil:
-			return 0
-		case len(x)+len(y) == 2:
+		if len(x)+len(y) == 2 {
 			return compareIDs(x[0].ID, y[0].ID)
 		}
 		return cmp.Or(cmp.Compare(len(y), len(x)), cmp.Compare(a.Error(), b.Error()))
 	})
 	return errors.Join(errs...)
 }
+
+// maxLooks is how many places one Application looks at at once.
+const maxLooks = 8
 
 // pageSize is how many objects one answer lists.
 const pageSize = 500
