@@ -7,9 +7,9 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
 )
 
 // patience is how long anything is waited for.
@@ -53,7 +53,7 @@ func (g *goal) look(o *unstructured.Unstructured) error {
 func (s *stage) await(ctx context.Context, goals ...*goal) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return s.follow(ctx, s.controller.Resource, func(_ watch.EventType, o *unstructured.Unstructured) (bool, error) {
+	return follow(ctx, s.dynamic.Resource(s.controller.Resource), metav1.ListOptions{}, func(o *unstructured.Unstructured) (bool, error) {
 		left := 0
 		for _, g := range goals {
 			if err := g.look(o); err != nil {
@@ -65,21 +65,32 @@ func (s *stage) await(ctx context.Context, goals ...*goal) error {
 	})
 }
 
-// follow hands what is there and every change to see, until it is done.
-func (s *stage) follow(ctx context.Context, resource schema.GroupVersionResource, see func(watch.EventType, *unstructured.Unstructured) (done bool, err error)) error {
-	w, err := s.dynamic.Resource(resource).Watch(ctx, metav1.ListOptions{})
-	if err != nil {
-		return err
-	}
-	defer w.Stop()
-	for e := range w.ResultChan() {
-		o, ok := e.Object.(*unstructured.Unstructured)
-		if !ok {
-			return fmt.Errorf("watch %s: %v", resource.Resource, e.Object)
+// follow hands what is there and every change to see, until it is done. A watch
+// that the API server ends is opened again.
+func follow(ctx context.Context, resource dynamic.ResourceInterface, options metav1.ListOptions, see func(*unstructured.Unstructured) (done bool, err error)) error {
+	for ctx.Err() == nil {
+		w, err := resource.Watch(ctx, options)
+		if err != nil {
+			return err
 		}
-		if done, err := see(e.Type, o); done || err != nil {
+		done, err := watched(w, see)
+		if done || err != nil {
 			return err
 		}
 	}
-	return fmt.Errorf("watch %s: what was waited for did not come: %w", resource.Resource, ctx.Err())
+	return fmt.Errorf("what was waited for did not come: %w", ctx.Err())
+}
+
+func watched(w watch.Interface, see func(*unstructured.Unstructured) (done bool, err error)) (done bool, err error) {
+	defer w.Stop()
+	for e := range w.ResultChan() {
+		o, ok := e.Object.(*unstructured.Unstructured)
+		if !ok || e.Type == watch.Error {
+			return false, fmt.Errorf("watch: %v", e.Object)
+		}
+		if done, err := see(o); done || err != nil {
+			return done, err
+		}
+	}
+	return false, nil
 }
