@@ -87,6 +87,9 @@ type Item struct {
 	Housed bool
 
 	claim *claim // what must hold for it to be sent; nil where it is ours
+	// scaled: an autoscaler was seen to own its replicas. The watch does not
+	// show that of an object without our label.
+	scaled bool
 
 	path   string // of the object on the API server
 	body   []byte // JSON, tokens for values

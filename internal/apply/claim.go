@@ -44,6 +44,8 @@ type claim struct {
 	// where there was none.
 	uid     types.UID
 	version string
+	// scaled: an autoscaler owns its replicas.
+	scaled bool
 	// adopt is what to clear away first.
 	adopt *adoption
 }
@@ -142,7 +144,7 @@ func (e *Engine) Claim(ctx context.Context, t Target, items []Item, ledger *Ledg
 		case presence != live.Present && before != nil && before.rules.Adopt == rules.Adopt:
 			held := *before
 			held.rules = rules
-			item.claim = &held
+			item.claim, item.scaled = &held, held.scaled
 		default:
 			item.claim.applySet = o.ApplySet
 			err := e.taken(ctx, *item, o)
@@ -342,6 +344,7 @@ func (e *Engine) decide(ctx context.Context, item *Item, m *metav1.PartialObject
 		return nil
 	}
 	o := live.Describe(m)
+	item.scaled = o.Scaled
 	if o.ApplySet == c.own {
 		item.claim = nil
 		return nil
@@ -349,7 +352,7 @@ func (e *Engine) decide(ctx context.Context, item *Item, m *metav1.PartialObject
 	if err := e.taken(ctx, *item, o); err != nil {
 		return err
 	}
-	c.uid, c.version = m.UID, m.ResourceVersion
+	c.uid, c.version, c.scaled = m.UID, m.ResourceVersion, o.Scaled
 	if !c.rules.Adopt {
 		if marks := marksOf(m, o); len(marks) > 0 {
 			return marks[0].refusal(*item)

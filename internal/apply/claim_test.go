@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -316,6 +318,66 @@ func TestAdoptionTakesAnObjectInOneWrite(t *testing.T) {
 	}
 	if got, want := w.ledger.Adopted(), `ConfigMap "a" in namespace "ns" from Flux (HelmRelease "shop")`; got != want || w.ledger.Adopted() != "" {
 		t.Errorf("Adopted() = %q, want %q, once", got, want)
+	}
+}
+
+// An object without our label is not in the watch: whether an autoscaler owns
+// its replicas is known from the look that decided whose the object is.
+func TestAnAutoscalerKeepsItsReplicasWhereTheWatchShowsNothing(t *testing.T) {
+	own := newWorld(t).target.ApplySet()
+	tests := map[string]struct {
+		label, value string
+		known, adopt bool
+		looks        int
+	}{
+		"it has lost its label":         {known: true, looks: 1},
+		"it had no owner":               {looks: 1},
+		"it was looked at a run before": {looks: 2},
+		"it was another tool's":         {label: "kustomize.toolkit.fluxcd.io/name", value: "shop", adopt: true, looks: 1},
+		"it was labelled just now":      {label: v1alpha1.ApplySetPartOfLabel, value: own, looks: 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			web := &unstructured.Unstructured{Object: parsed(t, ignoredDeployment)}
+			web.SetUID("u")
+			web.SetResourceVersion("7")
+			web.SetManagedFields([]metav1.ManagedFieldsEntry{ownedBy("kube-controller-manager", "scale", `{"f:spec":{"f:replicas":{}}}`)})
+			if tt.label != "" {
+				web.SetLabels(map[string]string{tt.label: tt.value})
+			}
+			var sent map[string]any
+			w.answer = func(rw http.ResponseWriter, r *http.Request, body string) {
+				if r.Method == http.MethodGet || r.Header.Get("Content-Type") != string(types.ApplyYAMLPatchType) {
+					_ = json.NewEncoder(rw).Encode(web.Object)
+					return
+				}
+				sent = parsed(t, body)
+				if version := metaOf(sent)["resourceVersion"]; version != nil && version != "7" {
+					refuse(rw, 409, `{"reason":"Conflict","code":409}`)
+					return
+				}
+				echo(rw, r, body)
+			}
+			items := w.build(ignoredDeployment)
+			w.seen[items[0].Scope] = map[live.Key]live.Object{}
+			if tt.known {
+				w.ledger.put(items[0].ID, record{scope: items[0].Scope, digest: items[0].digest, version: 6})
+			}
+			claimed := items
+			for range tt.looks {
+				var err error
+				if claimed, err = w.Claim(t.Context(), w.target, items, w.ledger, Rules{Adopt: tt.adopt, Parent: onlyAlive}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := w.Apply(t.Context(), claimed, w.ledger, w.values); err != nil {
+				t.Fatal(err)
+			}
+			if replicas, told, _ := unstructured.NestedFieldNoCopy(sent, "spec", "replicas"); told {
+				t.Errorf("replicas: %v was sent, want them left to the autoscaler", replicas)
+			}
+		})
 	}
 }
 

@@ -33,6 +33,9 @@ func (e *Engine) shared(item Item) bool {
 }
 
 func (e *Engine) scaled(item Item) bool {
+	if item.scaled {
+		return true
+	}
 	o, presence := e.watches.Find(item.Scope, item.key(), 0)
 	return presence == live.Present && o.Scaled
 }

@@ -91,6 +91,16 @@ func TestAnAutoscalerOwnsTheReplicas(t *testing.T) {
 	s.wantWeb(3, "registry.example/web:2")
 	s.undisturbed()
 
+	s.kubectl("", "-n", s.ns, "label", "deployment", "web", v1alpha1.ApplySetPartOfLabel+"-")
+	eventually(t, "the label", func(ctx context.Context) error {
+		web, err := get(ctx, s, "web", &appsv1.Deployment{})
+		if err == nil && web.Labels[v1alpha1.ApplySetPartOfLabel] == "" {
+			err = errors.New("it is not back")
+		}
+		return err
+	})
+	s.wantWeb(3, "registry.example/web:2")
+
 	s.kubectl("", "-n", s.ns, "scale", "deployment", "web", "--replicas=5")
 	s.wantWeb(1, "registry.example/web:2")
 	s.told(`Corrected drift of Deployment "web" in namespace "autoscaled": spec.replicas, changed by field manager "kubectl"`)
