@@ -93,7 +93,7 @@ func ignoredPlaces(rules []v1alpha1.IgnoreDifference, body map[string]any, have 
 	}
 	for _, r := range rules {
 		for _, p := range r.JSONPointers {
-			if place, ok := resolve(p, body, have.Object); ok {
+			if place, ok := resolve(p, body, have.Object); ok && !place.strays(body) && !place.strays(have.Object) {
 				places = append(places, place)
 			}
 		}
@@ -214,23 +214,51 @@ func (d difference) of(object any) (any, bool) {
 	return at, true
 }
 
-// in finds the element of a list that a step leads to, by what tells it apart,
-// or by its place.
-func (s step) in(list []any) int {
-	for _, keys := range slices.Concat(identities, [][]string{{"containerPort"}, {"port"}}) {
-		name := elementName(keys, s.element)
-		if name == "" {
+// strays says whether a place lies in an element that an object does not have:
+// what stands there instead is another one, and says nothing of this.
+func (d difference) strays(object any) bool {
+	for i, s := range d[:len(d)-1] {
+		if s.element == nil {
 			continue
 		}
-		at, n := -1, 0
+		parent, _ := d[:i].of(object)
+		list, _ := parent.([]any)
+		if _, isNew := s.match(list, d[i+1].field); isNew || s.in(list) < 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// match finds the element of a list that a step leads to by what tells it
+// apart, but for a field that others may have changed. It says that the element
+// is new where the list holds none like it.
+func (s step) match(list []any, but string) (at int, isNew bool) {
+	several := false
+	for _, keys := range slices.Concat(identities, [][]string{{"containerPort"}, {"port"}}) {
+		name := elementName(keys, s.element)
+		if name == "" || slices.Contains(keys, but) {
+			continue
+		}
+		n := 0
 		for i, e := range list {
 			if elementName(keys, e) == name {
 				at, n = i, n+1
 			}
 		}
 		if n == 1 {
-			return at
+			return at, false
 		}
+		isNew, several = true, several || n > 1
+	}
+	return -1, isNew && !several
+}
+
+// in finds the element of a list that a step leads to, by what tells it apart,
+// or by its place.
+func (s step) in(list []any) int {
+	if at, _ := s.match(list, ""); at >= 0 {
+		return at
 	}
 	if _, isObject := s.element.(map[string]any); !isObject {
 		if i := slices.IndexFunc(list, func(e any) bool { return reflect.DeepEqual(e, s.element) }); i >= 0 {

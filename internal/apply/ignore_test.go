@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,68 @@ func TestFieldsOfOthersAreYielded(t *testing.T) {
 			}
 			if version, _, _ := unstructured.NestedString(got, "metadata", "resourceVersion"); version != "9" {
 				t.Errorf("resourceVersion = %q, want that of the object that was read", version)
+			}
+		})
+	}
+}
+
+// An element that Git brings or renames is not the one that stands in its place
+// in the cluster: without its image the API server would refuse it.
+func TestAnElementThatIsNewIsSentAsItIs(t *testing.T) {
+	tests := map[string]struct {
+		pointer, git, live string
+		fields             string // that we own
+		want               string // "": as in Git
+	}{
+		"a renamed container": {
+			pointer: "containers/0/image", git: "containers: [{name: main, image: git}]", live: "containers: [{name: old, image: live}]",
+			fields: `"f:containers":{"k:{\"name\":\"old\"}":{".":{},"f:image":{}}}`,
+		},
+		"a container before the others": {
+			pointer: "containers/0/image", git: "containers: [{name: new, image: n}, {name: main, image: git}]", live: "containers: [{name: main, image: live}]",
+			fields: `"f:containers":{"k:{\"name\":\"main\"}":{".":{},"f:name":{}}}`,
+		},
+		"a field of a container that Git has renamed": {
+			pointer: "containers/0/command", git: "containers: [{name: main, image: git}]", live: "containers: [{name: old, image: live, command: [x]}]",
+			fields: `"f:containers":{"k:{\"name\":\"old\"}":{".":{},"f:command":{}}}`,
+		},
+		"an element of a list that the cluster does not have": {
+			pointer: "containers/0/env/0/value", git: "containers: [{name: main, env: [{name: x, value: git}]}]", live: "containers: [{name: main}]",
+			fields: `"f:containers":{"k:{\"name\":\"main\"}":{".":{},"f:name":{}}}`,
+		},
+		"a container that is there": {
+			pointer: "containers/0/image", git: "containers: [{name: main, image: git}]", live: "containers: [{name: main, image: live}]",
+			fields: `"f:containers":{"k:{\"name\":\"main\"}":{".":{},"f:name":{}}}`, want: "containers: [{name: main}]",
+		},
+		"an element without a name": {
+			pointer: "containers/0/args/0", git: "containers: [{name: main, args: [a]}]", live: "containers: [{name: main, args: [b]}]",
+			fields: `"f:containers":{"k:{\"name\":\"main\"}":{".":{},"f:args":{}}}`, want: "containers: [{name: main, args: [b]}]",
+		},
+		"the field that tells the elements apart": {
+			pointer: "tolerations/0/key", git: "tolerations: [{key: a}]", live: "tolerations: [{key: b}]",
+			fields: `"f:tolerations":{}`, want: "tolerations: [{key: b}]",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.target.Ignore = []v1alpha1.IgnoreDifference{{Group: "apps", Kind: "Deployment", JSONPointers: []string{"/spec/template/spec/" + tt.pointer}}}
+			const head = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, resourceVersion: '9'}\nspec: {template: {spec: {%s}}}"
+			item := w.build(fmt.Sprintf(head, tt.git))[0]
+			have := &unstructured.Unstructured{Object: parsed(t, fmt.Sprintf(head, tt.live))}
+			have.SetManagedFields([]metav1.ManagedFieldsEntry{
+				ownedBy(v1alpha1.FieldManager, "", `{"f:spec":{"f:template":{"f:spec":{`+tt.fields+`}}}}`),
+			})
+			body, err := yield(item, item.body, have)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.want == "" {
+				tt.want = tt.git
+			}
+			got, _, _ := unstructured.NestedFieldNoCopy(parsed(t, string(body)), "spec", "template", "spec")
+			if diff := cmp.Diff(any(parsed(t, tt.want)), got); diff != "" {
+				t.Errorf("yield() (-want +got):\n%s", diff)
 			}
 		})
 	}
