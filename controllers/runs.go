@@ -71,7 +71,7 @@ func (r *ApplicationReconciler) step(ctx context.Context, run *run, w *wanted, i
 		if err := r.remember(ctx, run, w, item, v1alpha1.RunStarted); err != nil {
 			return "", err
 		}
-		if seen, err = r.Engine.StartRun(ctx, item, run.memory.ledger, w.values); err != nil {
+		if seen, err = r.Engine.StartRun(ctx, run.target, item, run.memory.ledger, w.values); err != nil {
 			return "", err
 		}
 		run.changed++

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -131,9 +132,14 @@ func runState(item Item, object *unstructured.Unstructured) (RunState, string) {
 	return RunRunning, note
 }
 
-// StartRun creates a run-once object that is not there.
-func (e *Engine) StartRun(ctx context.Context, item Item, ledger *Ledger, values *secret.Set) (Run, error) {
+// StartRun creates a run-once object that is not there. One that somebody else
+// creates meanwhile is left alone.
+func (e *Engine) StartRun(ctx context.Context, t Target, item Item, ledger *Ledger, values *secret.Set) (Run, error) {
+	item.claim = &claim{}
 	a, err := e.send(ctx, item, values, false)
+	if errors.Is(err, errLost) {
+		return e.overtaken(ctx, t, item)
+	}
 	if err != nil {
 		return Run{}, err
 	}
@@ -141,6 +147,19 @@ func (e *Engine) StartRun(ctx context.Context, item Item, ledger *Ledger, values
 	// leaves Git at once is waited for before its place is forgotten.
 	ledger.put(item.ID, record{scope: item.Scope, digest: item.digest, version: a.object.ResourceVersion, owned: a.object.Owned})
 	return Run{State: RunRunning, Note: "it has not completed yet", version: a.object.ResourceVersion, object: a.object}, nil
+}
+
+// overtaken looks whose a run-once object is that was created before ours: that
+// of a stranger no watch would show. Ours is read again when it changes.
+func (e *Engine) overtaken(ctx context.Context, t Target, item Item) (Run, error) {
+	r, err := e.LookRun(ctx, t, item, Run{})
+	switch {
+	case err != nil:
+		return Run{}, err
+	case r.State == RunAbsent:
+		return Run{}, lost(item)
+	}
+	return Run{State: RunRunning, Note: "somebody created it meanwhile"}, nil
 }
 
 // StopRun deletes a run-once object, and all that it runs before it.

@@ -200,6 +200,53 @@ func TestLookRunAsksOnlyForNews(t *testing.T) {
 	look(3)
 }
 
+// Between the look and the write somebody may create a Job of that name. It is
+// not written over: whose it is decides.
+func TestARunThatSomebodyCreatesMeanwhileIsLeft(t *testing.T) {
+	tests := map[string]struct {
+		live   string // what is there by the time of the write; "" for nothing
+		gone   bool   // by the next look
+		reason string
+		note   string
+	}{
+		"nobody does":         {note: "it has not completed yet"},
+		"one of ours":         {live: "status: {}", note: "somebody created it meanwhile"},
+		"a stranger's":        {live: "metadata: {labels: {}}", reason: v1alpha1.ReasonOwnedByOther},
+		"one that goes again": {live: "metadata: {labels: {}}", gone: true, reason: v1alpha1.ReasonApplyFailed},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			item := w.build(onceJob(once))[0]
+			w.answer = func(rw http.ResponseWriter, r *http.Request, body string) {
+				switch {
+				case r.Method == http.MethodGet && tt.gone:
+					refuse(rw, 404, `{"reason":"NotFound","code":404}`)
+				case r.Method == http.MethodGet:
+					_, _ = io.WriteString(rw, w.job(item, tt.live))
+				case tt.live != "" && metaOf(parsed(t, body))["resourceVersion"] == neverVersion:
+					refuse(rw, 409, `{"reason":"Conflict","code":409}`)
+				default:
+					echo(rw, r, body)
+				}
+			}
+			got, err := w.StartRun(t.Context(), w.target, item, w.ledger, w.values)
+			if tt.reason != "" {
+				if f := failure.From(err, "none"); err == nil || f.Reason != tt.reason {
+					t.Errorf("StartRun() = %v, want %s", err, tt.reason)
+				}
+				return
+			}
+			if err != nil || got.State != RunRunning || got.Note != tt.note {
+				t.Errorf("StartRun() = %d %q, %v, want it to run: %q", got.State, got.Note, err, tt.note)
+			}
+			if created := tt.live == ""; created != (got.version > 0) || created != (w.ledger.Len() == 1) {
+				t.Errorf("version %d, %d in the ledger, want only what was created to be remembered", got.version, w.ledger.Len())
+			}
+		})
+	}
+}
+
 func TestAnOutdatedRunGoesWithAllItRuns(t *testing.T) {
 	w := newWorld(t)
 	item := w.build(onceJob(once))[0]
