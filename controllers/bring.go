@@ -22,7 +22,6 @@ import (
 // bring applies what differs from the desired state. Where nothing does, the
 // API server is not asked anything.
 func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) error {
-	run.looked = true
 	if err := r.watchItems(ctx, run, w.items); err != nil {
 		r.hold(ctx, run)
 		return err
@@ -36,14 +35,16 @@ func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) 
 		return err
 	}
 	if plan.Empty() && run.hasRun(w) {
-		run.memory.placed = w
+		run.looked, run.memory.placed = true, w
 		return errors.Join(run.unsent(plan), r.watchBrought(ctx, run, w))
 	}
 	if run.blocked != nil && (len(plan.Changed) > 0 || !run.hasRun(w)) {
 		r.hold(ctx, run)
 		return run.blocked
 	}
-	if err := r.claim(ctx, run, &plan); err != nil {
+	err = r.claim(ctx, run, &plan)
+	run.looked = err == nil || run.memory.barred != nil
+	if err != nil {
 		r.hold(ctx, run)
 		return err
 	}

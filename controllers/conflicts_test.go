@@ -14,6 +14,7 @@ import (
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/apply"
+	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/live"
 )
 
@@ -126,5 +127,39 @@ func TestASpentConfirmationIsTakenOff(t *testing.T) {
 		if want := commit != "main@sha1:a"; there != want || run.app.ResourceVersion != d.read(t).ResourceVersion {
 			t.Errorf("at %s the confirmation is there = %v, want %v", commit, there, want)
 		}
+	}
+}
+
+// What Git takes back while its watch does not work is not known to be let go.
+func TestConflictsAreKeptUntilTheObjectsAreLookedAt(t *testing.T) {
+	configs := live.Scope{Identity: live.Identity{Namespace: "ns", ServiceAccount: "deployer"}, Namespace: "ns", Resource: schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}}
+	item := apply.Item{ID: apply.ID{GroupKind: schema.GroupKind{Kind: "ConfigMap"}, Namespace: "ns", Name: "a"}, Scope: configs}
+	tests := map[string]struct {
+		items  []apply.Item
+		watch  error
+		barred error
+		kept   bool
+	}{
+		"the watch fails":          {items: []apply.Item{item}, watch: &live.WatchError{Scope: configs, Err: errors.New("no answer")}, kept: true},
+		"there is nothing to send": {},
+		"another tool's":           {items: []apply.Item{item}, barred: failure.Stallf(v1alpha1.ReasonOwnedByOther, "x")},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t)
+			run, w := d.begin(d.read(t)), d.applied("main@sha1:one")
+			m := run.memory
+			w.items, m.wanted = tt.items, w
+			m.conflicts, m.looked = []apply.Conflict{{ID: item.ID, Application: types.NamespacedName{Namespace: "ns", Name: "owner"}}}, true
+			m.barred, m.barredFor, m.barredAt = tt.barred, w, run.now
+			if tt.watch != nil {
+				d.watches.errs = []error{tt.watch}
+			}
+			err := d.bring(t.Context(), run, w)
+			d.reportConflicts(t.Context(), run, err)
+			if got := len(run.app.Status.Conflicts); (got == 1) != tt.kept {
+				t.Errorf("%d conflicts after %v, want them kept: %v", got, err, tt.kept)
+			}
+		})
 	}
 }
