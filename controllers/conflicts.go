@@ -28,7 +28,9 @@ import (
 // how the owner learns of it, from the cache of Applications, whichever replica
 // looks after the other one; it then lists the object, too.
 
-const maxConflicts = 20
+// maxConflicts is how many a status lists. One that lists as many may declare
+// more of them.
+const maxConflicts = 100
 
 // conflictsOf names the Applications that an Application's conflicts are with.
 func conflictsOf(app *v1alpha1.Application) []string {
@@ -119,36 +121,59 @@ func (r *ApplicationReconciler) parent(ctx context.Context, applySet string) (ty
 // claimants lists what other Applications declare and this one owns, as they
 // say in their status.
 func (r *ApplicationReconciler) claimants(ctx context.Context, run *run) []apply.Conflict {
-	own := client.ObjectKeyFromObject(run.app)
 	var claims []apply.Conflict
-	for _, other := range r.indexed(ctx, byConflict, own.String()) {
-		for _, c := range other.Status.Conflicts {
-			id := idOf(c.ObjectReference)
-			if dependency(&other, c.Application) == own && r.Engine.Holds(run.target, run.memory.scopes, id) {
-				claims = append(claims, apply.Conflict{ID: id, Application: client.ObjectKeyFromObject(&other)})
-			}
-		}
+	for _, other := range r.indexed(ctx, byConflict, run.target.Application.String()) {
+		held, _ := r.claimsOf(run, &other)
+		claims = append(claims, held...)
 	}
+	sortConflicts(claims)
 	return claims
+}
+
+// claimsOf lists what another Application declares and this one owns. More:
+// there may be others, for its list is full, and it has not looked again since
+// what it lists was released. What it lists as the owner is no claim.
+func (r *ApplicationReconciler) claimsOf(run *run, other *v1alpha1.Application) (held []apply.Conflict, more bool) {
+	name := client.ObjectKeyFromObject(other)
+	theirs := apply.Target{Application: name}.ApplySet()
+	for _, c := range other.Status.Conflicts {
+		if dependency(other, c.Application) != run.target.Application {
+			continue
+		}
+		id := idOf(c.ObjectReference)
+		owner, watched := r.Engine.OwnerOf(run.memory.scopes, id)
+		if owner == run.target.ApplySet() {
+			held = append(held, apply.Conflict{ID: id, Application: name})
+		}
+		more = more || watched && owner != theirs
+	}
+	return held, more && len(other.Status.Conflicts) >= maxConflicts
 }
 
 // handOver releases members that items do not hold and another Application
 // declares, so that they are not pruned: that one takes them as they are. It
-// reports whether there were any.
+// reports whether there were any, or may be more: then the next status of the
+// other one, which is an event for this one, tells.
 func (r *ApplicationReconciler) handOver(ctx context.Context, run *run, items []apply.Item) (handed bool, err error) {
-	claims := r.claimants(ctx, run)
-	if len(claims) == 0 {
-		return false, nil
-	}
 	var ids []apply.ID
-	for _, c := range claims {
-		other := &v1alpha1.Application{}
-		if err := r.Client.Get(ctx, c.Application, other); err == nil && other.DeletionTimestamp.IsZero() && other.Spec.Suspend == nil {
+	for _, other := range r.indexed(ctx, byConflict, run.target.Application.String()) {
+		if !other.DeletionTimestamp.IsZero() || suspendedAt(&other, run.now) {
+			continue
+		}
+		held, more := r.claimsOf(run, &other)
+		for _, c := range held {
 			ids = append(ids, c.ID)
 		}
+		if more {
+			run.crowded = client.ObjectKeyFromObject(&other).String()
+			run.again = soonest(run.again, stalledRetry)
+		}
+	}
+	if len(ids) == 0 {
+		return run.crowded != "", nil
 	}
 	members := r.Engine.Named(r.Engine.Leftovers(run.target, run.memory.scopes, items), ids)
-	return len(members) > 0, r.Engine.Release(ctx, members)
+	return run.crowded != "" || len(members) > 0, r.Engine.Release(ctx, members)
 }
 
 // reportConflicts writes down which objects another Application declares, too.
@@ -164,7 +189,7 @@ func (r *ApplicationReconciler) reportConflicts(ctx context.Context, run *run, e
 	}
 	claims := r.claimants(ctx, run)
 	before := s.Conflicts
-	s.Conflicts = conflictList(run.app.Namespace, append(slices.Clone(m.conflicts), claims...))
+	s.Conflicts = conflictList(run.app.Namespace, slices.Concat(m.conflicts, claims))
 	was := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionConflicted)
 	if len(claims) == 0 {
 		run.remove(v1alpha1.ConditionConflicted)
@@ -179,7 +204,6 @@ func (r *ApplicationReconciler) reportConflicts(ctx context.Context, run *run, e
 }
 
 func conflictMessage(claims []apply.Conflict) string {
-	sortConflicts(claims)
 	first := claims[0]
 	text := fmt.Sprintf("Application %s declares what this one owns: %s", first.Application, first.ID)
 	if more := len(claims) - 1; more > 0 {
@@ -194,10 +218,28 @@ func sortConflicts(all []apply.Conflict) {
 	})
 }
 
-func conflictList(namespace string, all []apply.Conflict) []v1alpha1.ConflictStatus {
+// listed selects those that a status lists, in order. The first with each
+// Application is among them, so that each learns of a list that is full.
+func listed(all []apply.Conflict) []apply.Conflict {
+	if len(all) > maxConflicts {
+		seen := map[types.NamespacedName]bool{}
+		var first, others []apply.Conflict
+		for _, c := range all {
+			if seen[c.Application] {
+				others = append(others, c)
+				continue
+			}
+			seen[c.Application], first = true, append(first, c)
+		}
+		all = append(first, others...)[:maxConflicts]
+	}
 	sortConflicts(all)
+	return all
+}
+
+func conflictList(namespace string, all []apply.Conflict) []v1alpha1.ConflictStatus {
 	var list []v1alpha1.ConflictStatus
-	for _, c := range all[:min(len(all), maxConflicts)] {
+	for _, c := range listed(all) {
 		other := v1alpha1.ApplicationReference{Name: c.Application.Name}
 		if c.Application.Namespace != namespace {
 			other.Namespace = c.Application.Namespace

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -21,15 +23,20 @@ import (
 // rival makes another Application that is refused for ConfigMaps of ns/app.
 func (d *desk) rival(t *testing.T, objects ...string) *v1alpha1.Application {
 	t.Helper()
+	other := d.rivalOf(objects...)
+	if err := d.Client.Create(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	return other
+}
+
+func (d *desk) rivalOf(objects ...string) *v1alpha1.Application {
 	other := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Name: "rival", Namespace: "elsewhere"}}
 	for _, name := range objects {
 		other.Status.Conflicts = append(other.Status.Conflicts, v1alpha1.ConflictStatus{
 			ObjectReference: v1alpha1.ObjectReference{Kind: "ConfigMap", Namespace: "ns", Name: name},
 			Application:     v1alpha1.ApplicationReference{Name: "app", Namespace: "ns"},
 		})
-	}
-	if err := d.Client.Create(t.Context(), other); err != nil {
-		t.Fatal(err)
 	}
 	return other
 }
@@ -82,11 +89,16 @@ func TestConflictsAreKeptUntilItWasLooked(t *testing.T) {
 
 func TestConflictsAreBounded(t *testing.T) {
 	var all []apply.Conflict
-	for i := range 100 {
+	for i := range 2 * maxConflicts {
 		all = append(all, apply.Conflict{ID: apply.ID{Name: fmt.Sprint(i)}, Application: types.NamespacedName{Namespace: "ns", Name: "x"}})
 	}
-	if got := conflictList("ns", all); len(got) != maxConflicts || got[0].Application.Namespace != "" {
+	last := types.NamespacedName{Namespace: "elsewhere", Name: "y"}
+	got := conflictList("ns", append(all, apply.Conflict{ID: apply.ID{Name: "a"}, Application: last}))
+	if len(got) != maxConflicts || got[0].Application.Namespace != "" {
 		t.Errorf("%d conflicts, first %+v, want %d and no namespace that is our own", len(got), got[0], maxConflicts)
+	}
+	if got[maxConflicts-1].Application.Name != last.Name {
+		t.Errorf("the list ends with %+v, want each Application in it", got[maxConflicts-1])
 	}
 }
 
@@ -159,6 +171,129 @@ func TestConflictsAreKeptUntilTheObjectsAreLookedAt(t *testing.T) {
 			d.reportConflicts(t.Context(), run, err)
 			if got := len(run.app.Status.Conflicts); (got == 1) != tt.kept {
 				t.Errorf("%d conflicts after %v, want them kept: %v", got, err, tt.kept)
+			}
+		})
+	}
+}
+
+// own puts ConfigMaps into a cluster that belong to an Application.
+func (c *cluster) own(by types.NamespacedName, names ...string) {
+	for _, name := range names {
+		c.put("/api/v1/namespaces/ns/configmaps/"+name, map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{
+			"name": name, "namespace": "ns", "uid": "uid of " + name,
+			"labels": map[string]any{v1alpha1.ApplySetPartOfLabel: apply.Target{Application: by}.ApplySet()},
+			"managedFields": []any{map[string]any{
+				"manager": "gitseal", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": map[string]any{},
+			}},
+		}})
+	}
+}
+
+// declares rewrites the status of a rival.
+func (d *desk) declares(t *testing.T, rival *v1alpha1.Application, names ...string) {
+	t.Helper()
+	next := d.rivalOf(names...)
+	rival.Status.Conflicts = next.Status.Conflicts
+	if err := d.Client.Status().Update(t.Context(), rival); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// dropsAll is a run of ns/app, which has ConfigMaps and wants none any more.
+func (d *desk) dropsAll(t *testing.T) *run {
+	t.Helper()
+	app := d.read(t)
+	app.Annotations = map[string]string{v1alpha1.AnnotationPlaces: "ConfigMap/ns"}
+	if err := d.Client.Update(t.Context(), app); err != nil {
+		t.Fatal(err)
+	}
+	run := d.begin(d.read(t))
+	run.memory.wanted = d.applied("main@sha1:two")
+	return run
+}
+
+func manyNames() []string {
+	var names []string
+	for i := range maxConflicts + 10 {
+		names = append(names, fmt.Sprintf("c%03d", i))
+	}
+	return names
+}
+
+// A list of conflicts that is full may lack some. Nothing is pruned before the
+// other Application has said what is left.
+func TestNothingIsPrunedThatAFullListMayLack(t *testing.T) {
+	for name, part := range map[string]func(*desk, *run) error{
+		"dropped from Git":            func(d *desk, r *run) error { return d.prune(t.Context(), r, r.memory.wanted) },
+		"left by the owner's removal": func(d *desk, r *run) error { return d.partWithMembers(t.Context(), r) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, c := newTheatre(t)
+			names := manyNames()
+			c.own(client.ObjectKeyFromObject(d.app), names...)
+			rival := d.rival(t, names[:maxConflicts]...)
+			take := func(released int, waits bool) {
+				t.Helper()
+				run := d.dropsAll(t)
+				err := part(d, run)
+				did := c.took()
+				if n := strings.Count(did, "patch "); n != released || strings.Contains(did, "delete") {
+					t.Errorf("it did %q, want %d released and none deleted", did, released)
+				}
+				if said := fmt.Sprint(run.readyMessage(), err); waits != strings.Contains(said, "elsewhere/rival may declare more") || waits != (run.again > 0) {
+					t.Errorf("it says %q and looks again after %v, want to wait for the rival: %v", said, run.again, waits)
+				}
+			}
+			take(maxConflicts, true)
+			take(0, true) // the rival has not looked again yet
+			d.declares(t, rival, names[maxConflicts:]...)
+			take(10, false)
+			d.declares(t, rival)
+			take(0, false)
+		})
+	}
+}
+
+func TestAFullListHoldsUpPruningOnlyWhileItsOwnerGoesOn(t *testing.T) {
+	past, future := metav1.NewTime(epoch.Add(-time.Minute)), metav1.NewTime(epoch.Add(time.Minute))
+	tests := map[string]struct {
+		change func(rival *v1alpha1.Application)
+		own    bool // the rival owns what it lists
+		pruned bool
+	}{
+		"it waits":                     {},
+		"it was suspended for a while": {change: func(a *v1alpha1.Application) { a.Spec.Suspend = &v1alpha1.Suspend{Until: &past} }},
+		"it is suspended":              {change: func(a *v1alpha1.Application) { a.Spec.Suspend = &v1alpha1.Suspend{Until: &future} }, pruned: true},
+		"it is being deleted":          {change: func(a *v1alpha1.Application) { a.Finalizers = []string{v1alpha1.Finalizer} }, pruned: true},
+		"its list is not full":         {change: func(a *v1alpha1.Application) { a.Status.Conflicts = a.Status.Conflicts[1:] }, pruned: true},
+		"it mirrors what it owns":      {own: true, pruned: true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			d, c := newTheatre(t)
+			names := manyNames()[:maxConflicts]
+			c.own(client.ObjectKeyFromObject(d.app), "left")
+			rival := d.rivalOf(names...)
+			if tt.own {
+				c.own(client.ObjectKeyFromObject(rival), names...)
+			}
+			if tt.change != nil {
+				tt.change(rival)
+			}
+			if err := d.Client.Create(t.Context(), rival); err != nil {
+				t.Fatal(err)
+			}
+			if len(rival.Finalizers) > 0 {
+				if err := d.Client.Delete(t.Context(), rival); err != nil {
+					t.Fatal(err)
+				}
+			}
+			run := d.dropsAll(t)
+			if err := d.prune(t.Context(), run, run.memory.wanted); err != nil {
+				t.Fatal(err)
+			}
+			if got := c.took(); (got == "delete left") != tt.pruned || !tt.pruned && got != "" {
+				t.Errorf("it did %q, want the object pruned: %v", got, tt.pruned)
 			}
 		})
 	}

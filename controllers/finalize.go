@@ -59,7 +59,7 @@ func (r *ApplicationReconciler) partWithMembers(ctx context.Context, run *run) e
 	if handed, err := r.handOver(ctx, run, nil); err != nil {
 		return err
 	} else if handed {
-		return errLeaving
+		return run.handingOver()
 	}
 	stale, leaving := r.Engine.Stale(run.target, run.memory.scopes, nil)
 	if len(stale) == 0 {
@@ -69,6 +69,15 @@ func (r *ApplicationReconciler) partWithMembers(ctx context.Context, run *run) e
 		return err
 	}
 	return errLeaving
+}
+
+// handingOver says what a deletion waits for while objects are handed over.
+func (r *run) handingOver() error {
+	if r.crowded == "" {
+		return errLeaving
+	}
+	return failure.Waitf(v1alpha1.ReasonDeleting, "%w: Application %s may declare more of them than its status lists", errLeaving, r.crowded).
+		WithHint("see why it does not go on; to suspend or delete it ends the wait")
 }
 
 // waitForLast returns errLeaving, and names who is left, while a finalizer keeps

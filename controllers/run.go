@@ -51,6 +51,9 @@ type run struct {
 	// there may be more, of a kind that the API server does not serve now.
 	leaving  []apply.Member
 	unserved bool
+	// crowded names the Application that may declare more of this one's objects
+	// than its status lists. While there is one nothing is pruned.
+	crowded string
 
 	// progress says what is waited for, once everything is applied, or before
 	// the rest is where the run is gated.
@@ -92,9 +95,11 @@ func (r *run) timeout() time.Duration {
 	return defaultTimeout
 }
 
-func (r *run) suspended() bool {
-	s := r.app.Spec.Suspend
-	return s != nil && (s.Until == nil || r.now.Before(s.Until.Time))
+func (r *run) suspended() bool { return suspendedAt(r.app, r.now) }
+
+func suspendedAt(app *v1alpha1.Application, now time.Time) bool {
+	s := app.Spec.Suspend
+	return s != nil && (s.Until == nil || now.Before(s.Until.Time))
 }
 
 // requested reports whether somebody asked for a sync that was not done yet.

@@ -135,6 +135,30 @@ func (m *mirror) Find(s live.Scope, key live.Key, _ uint64) (live.Object, live.P
 	return live.Object{}, live.Absent
 }
 
+func (m *mirror) Members(s live.Scope, applySet string) map[live.Key]live.Object {
+	found := map[live.Key]live.Object{}
+	for _, name := range m.named(s.Resource.Resource) {
+		key := live.Key{Namespace: s.Namespace, Name: name}
+		if o, presence := m.Find(s, key, 0); presence == live.Present && o.ApplySet == applySet {
+			found[key] = o
+		}
+	}
+	return found
+}
+
+// named lists the objects of a resource.
+func (c *cluster) named(resource string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var names []string
+	for at := range c.objects {
+		if path.Base(path.Dir(at)) == resource {
+			names = append(names, path.Base(at))
+		}
+	}
+	return names
+}
+
 // newTheatre is a desk in front of a cluster.
 func newTheatre(t *testing.T) (*desk, *cluster) {
 	t.Helper()

@@ -307,6 +307,9 @@ func (r *run) nextPoll() time.Duration {
 }
 
 func (r *run) readyMessage() string {
+	if r.crowded != "" {
+		return shorten("applied " + r.revision() + "; nothing is pruned while Application " + r.crowded + " may declare more of the objects here than its status lists")
+	}
 	if len(r.leaving) == 0 {
 		return "applied " + r.revision()
 	}

@@ -40,7 +40,7 @@ type ApplicationStatus struct {
 	// declare. Those of another Application are not applied from here.
 	// +optional
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:MaxItems=100
 	Conflicts []ConflictStatus `json:"conflicts,omitempty"`
 
 	// confirmation says what waits until somebody confirms it.

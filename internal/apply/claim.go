@@ -433,20 +433,20 @@ func (e *Engine) adoptAndSend(ctx context.Context, item Item, ledger *Ledger, va
 	return e.send(ctx, item, values, false)
 }
 
-// Holds reports whether an object is a member of the target's ApplySet, as the
-// watches, one of scopes, saw it last.
-func (e *Engine) Holds(t Target, scopes []live.Scope, id ID) bool {
+// OwnerOf returns the ApplySet that an object was in when the watches saw it
+// last, "" if it was in none. Watched: one of scopes covers it.
+func (e *Engine) OwnerOf(scopes []live.Scope, id ID) (applySet string, watched bool) {
 	mapping, err := e.mapper.RESTMapping(id.GroupKind)
 	if err != nil {
-		return false
+		return "", false
 	}
 	for _, s := range scopes {
 		if s.Resource.GroupResource() == mapping.Resource.GroupResource() && s.Namespace == id.Namespace {
-			o, presence := e.watches.Find(s, live.Key{Namespace: id.Namespace, Name: id.Name}, 0)
-			return presence == live.Present && o.ApplySet == t.ApplySet()
+			o, _ := e.watches.Find(s, live.Key{Namespace: id.Namespace, Name: id.Name}, 0)
+			return o.ApplySet, true
 		}
 	}
-	return false
+	return "", false
 }
 
 // IDOf names a member by its kind; by its resource where the API server does
