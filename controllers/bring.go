@@ -73,8 +73,12 @@ func (r *ApplicationReconciler) plan(ctx context.Context, run *run, w *wanted) (
 	if run.reason == v1alpha1.SyncDrift && run.requested() {
 		run.reason = v1alpha1.SyncRequested
 	}
+	restarted := ledger.Len() == 0 && run.inPlace()
+	if w.first && restarted && run.reason == v1alpha1.SyncRevision {
+		w.carried = r.Engine.Carried(w.items)
+	}
 	left := run.leaves(v1alpha1.DriftIgnore) || run.leaves(v1alpha1.DriftReport)
-	r.Engine.Seed(w.items, ledger, left && ledger.Len() == 0 && run.inPlace())
+	r.Engine.Seed(w.items, ledger, left && restarted && !w.carried)
 	plan, err := r.examine(ctx, run, w, r.Engine.Compare(w.items, ledger, run.now))
 	if len(plan.Contested) > 0 {
 		run.again = plan.Again

@@ -25,7 +25,9 @@ const (
 // leaves reports whether drift stays as it is under a policy: until there is a
 // new desired state, or somebody asks for a sync.
 func (r *run) leaves(policy v1alpha1.DriftPolicy) bool {
-	return r.app.Spec.Sync.Drift == policy && (r.reason == "" || r.reason == v1alpha1.SyncDrift)
+	w := r.memory.wanted
+	carried := w != nil && w.carried && r.reason == v1alpha1.SyncRevision && !r.requested()
+	return r.app.Spec.Sync.Drift == policy && (r.reason == "" || r.reason == v1alpha1.SyncDrift || carried)
 }
 
 // examine asks of what seems to have drifted whether it has. The plan that it

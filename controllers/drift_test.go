@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,5 +67,73 @@ func TestTextsOfDrift(t *testing.T) {
 		if got != want {
 			t.Errorf("%s\nwant %s", got, want)
 		}
+	}
+}
+
+// A commit that touches nothing of an Application is new to a restarted operator
+// nonetheless. It is no reason to put back what is to be left.
+func TestDriftIsLeftOverARestartAtACommitThatTouchesNothing(t *testing.T) {
+	config := func(name, value string) string { return configIn(name, "0") + "\ndata: {key: " + value + "}" }
+	const tampered = "/api/v1/namespaces/ns/configmaps/a"
+	tests := map[string]struct {
+		policy  v1alpha1.DriftPolicy
+		second  string // what Git says of b by then
+		deleted bool
+		asked   bool
+		did     string
+		drift   int
+	}{
+		"reported":              {policy: v1alpha1.DriftReport, second: "1", drift: 1},
+		"ignored":               {policy: v1alpha1.DriftIgnore, second: "1"},
+		"corrected":             {policy: v1alpha1.DriftCorrect, second: "1", did: "patch a"},
+		"and one is missing":    {policy: v1alpha1.DriftReport, second: "1", deleted: true, did: "patch b", drift: 1},
+		"and one is new in Git": {policy: v1alpha1.DriftReport, second: "2", did: "patch a, patch b"},
+		"somebody asks":         {policy: v1alpha1.DriftReport, second: "1", asked: true, did: "patch a"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			d, c := newTheatre(t)
+			app := d.read(t)
+			app.Spec.Sync.Drift = tt.policy
+			if err := d.Client.Update(t.Context(), app); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := d.sync(t, d.wants(t, "one", config("a", "1"), config("b", "1"))); err != nil {
+				t.Fatal(err)
+			}
+			c.took()
+			c.mu.Lock()
+			c.objects[tampered]["data"] = map[string]any{"key": "by hand"}
+			c.put(tampered, c.objects[tampered])
+			c.mu.Unlock()
+			if tt.deleted {
+				c.remove("/api/v1/namespaces/ns/configmaps/b")
+			}
+			d.operate(t, c)
+			w := d.wants(t, "two", config("a", "1"), config("b", tt.second))
+			w.first, w.why = true, v1alpha1.SyncRevision
+			if tt.asked {
+				asked := d.read(t)
+				asked.Annotations[v1alpha1.AnnotationSyncRequestedAt] = "now"
+				if err := d.Client.Update(t.Context(), asked); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 {
+				run := d.begin(d.read(t))
+				run.memory.wanted, run.reason = w, w.why
+				if err := d.bring(t.Context(), run, w); err != nil {
+					t.Fatal(err)
+				}
+				if run.reportDrift(); len(run.app.Status.Drift) != tt.drift {
+					t.Errorf("status.drift = %+v, want %d", run.app.Status.Drift, tt.drift)
+				}
+			}
+			calls := strings.Split(c.took(), ", ")
+			slices.Sort(calls)
+			if got := strings.Join(calls, ", "); got != tt.did {
+				t.Errorf("it did %q, want %q", got, tt.did)
+			}
+		})
 	}
 }

@@ -115,6 +115,10 @@ type wanted struct {
 	why string
 	// first: it was made without an earlier one in memory.
 	first bool
+	// carried: after a restart nothing that is there was of another content. The
+	// commit may be new and yet touch nothing here, so that what differs has
+	// drifted; what is missing may be new.
+	carried bool
 	// announced: it was told that it is being applied.
 	announced bool
 	// changed counts the objects that gated runs changed.

@@ -103,6 +103,20 @@ func (e *Engine) Seed(items []Item, ledger *Ledger, inPlace bool) {
 	}
 }
 
+// Carried reports whether every object that is there carries the digest of its
+// item: what was applied last says the same of it.
+func (e *Engine) Carried(items []Item) bool {
+	for _, item := range items {
+		if item.Run != "" || item.Once {
+			continue
+		}
+		if o, presence := e.watches.Find(item.Scope, item.key(), 0); presence == live.Present && o.Digest != item.digest {
+			return false
+		}
+	}
+	return true
+}
+
 // Settle forgets the objects that items no longer hold. It reports false while
 // one of them was applied so recently that its watch, one of scopes, does not
 // show it yet. Where nothing is watched any more there is nothing to wait for.

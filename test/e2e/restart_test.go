@@ -196,3 +196,30 @@ func TestARestartWritesOnlyWhatIsNotInPlace(t *testing.T) {
 	}
 	restart(t, func() {})
 }
+
+// A commit that touches nothing of an Application is new to a restarted
+// operator. It does not take it for a reason to put back reported drift.
+func TestARestartAtAnUnrelatedCommitLeavesReportedDrift(t *testing.T) {
+	s := newStory(t, "restarted-report")
+	s.app.Spec.Source.Path, s.app.Spec.Sync.Drift = "app", v1alpha1.DriftReport
+	s.write(map[string]string{"app/a.yaml": configMap("a", "1"), "app/b.yaml": configMap("b", "1")})
+	commit := s.push("first")
+	s.create()
+	s.waitReady(commit)
+	s.by("mallory", "configmap", "a", `{"data":{"key":"by hand"}}`)
+	a := v1alpha1.DriftStatus{ObjectReference: ref("", "ConfigMap", s.ns, "a"), Fields: []string{"data.key"}, Manager: "mallory"}
+	b := v1alpha1.DriftStatus{ObjectReference: ref("", "ConfigMap", s.ns, "b"), Fields: []string{"data.key"}, Manager: "mallory"}
+	s.drifts(a)
+	restart(t, func() {
+		s.by("mallory", "configmap", "b", `{"data":{"key":"by hand"}}`)
+		s.write(map[string]string{"elsewhere/c.yaml": configMap("c", "1")})
+		s.push("unrelated")
+	})
+	s.drifts(a, b)
+	s.waitReady(commit)
+	for _, name := range []string{"a", "b"} {
+		if o, err := get(t.Context(), s, name, &corev1.ConfigMap{}); err != nil || o.Data["key"] != "by hand" {
+			t.Errorf("ConfigMap %s: %v, data %v, want the drift left", name, err, o.Data)
+		}
+	}
+}
