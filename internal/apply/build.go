@@ -115,11 +115,12 @@ func (b *builder) item(o render.Object) (Item, error) {
 		return Item{}, err
 	}
 	own := b.member(o, namespaced)
-	if run != "" {
-		keepEnded(own.Object)
-	}
 	id := ID{GroupKind: gvk.GroupKind(), Namespace: own.GetNamespace(), Name: own.GetName()}
 	ignored := rulesFor(b.target.Ignore, id)
+	if run != "" {
+		keepEnded(own.Object)
+		ignored = nil // it is never put back, and a rule must not run it again
+	}
 	body, digest, err := b.encode(own, ignored)
 	if err != nil {
 		return Item{}, failure.Stallf(v1alpha1.ReasonObjectInvalid, "%s: encode %s %q: %w", o.Origin, gvk.Kind, o.GetName(), err)

@@ -90,6 +90,19 @@ func TestTheDigestOfARunStaysTheSame(t *testing.T) {
 	}
 }
 
+// Nor does it run again for a rule about fields that others own.
+func TestARuleDoesNotChangeTheDigestOfARun(t *testing.T) {
+	w := newWorld(t)
+	run, job := w.build(onceJob(once))[0].Digest(), w.build(onceJob(""))[0].Digest()
+	w.target.Ignore = []v1alpha1.IgnoreDifference{{Group: "batch", Kind: "Job", JSONPointers: []string{"/spec/suspend"}}}
+	if got := w.build(onceJob(once))[0].Digest(); got != run {
+		t.Errorf("Digest() of a run = %s with a rule, want %s as without", got, run)
+	}
+	if got := w.build(onceJob(""))[0].Digest(); got == job {
+		t.Error("Digest() of a Job like others is the same with a rule, want it applied again")
+	}
+}
+
 func TestRunsAreNoPartOfDrift(t *testing.T) {
 	w := newWorld(t)
 	items := w.build(onceJob(once))
