@@ -178,6 +178,9 @@ func (e *Engine) applyOne(ctx context.Context, item Item, ledger *Ledger, values
 		return e.createOnce(ctx, item, ledger, values)
 	}
 	before, presence := e.watches.Find(item.Scope, item.key(), 0)
+	if presence == live.Present && before.Deleting && before.Digest == item.digest {
+		return false, leaving(item, ledger) // it was sent before
+	}
 	a, err := e.take(ctx, item, ledger, values)
 	if err != nil {
 		ledger.unsure(item)
@@ -185,8 +188,19 @@ func (e *Engine) applyOne(ctx context.Context, item Item, ledger *Ledger, values
 		return false, err
 	}
 	e.proofs.note(item.Scope)
+	if a.object.Deleting {
+		return false, leaving(item, ledger)
+	}
 	ledger.applied(item, a)
 	return presence != live.Present || before.ResourceVersion != a.object.ResourceVersion, nil
+}
+
+// leaving says that what was sent of an item goes with the object that it was
+// sent to. That it has gone is told by the object's watch.
+func leaving(item Item, ledger *Ledger) error {
+	ledger.unsure(item)
+	return failure.Waitf(v1alpha1.ReasonApplyFailed, "%s: %s is being deleted", item.Origin, item.ID).
+		WithHint("it is applied again once it is gone; if it does not go, a finalizer keeps it")
 }
 
 func byWave(items []Item) [][]Item {

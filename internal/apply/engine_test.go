@@ -70,6 +70,37 @@ func TestAWaveWithAnErrorIsTheLast(t *testing.T) {
 	}
 }
 
+// What is applied to an object that is being deleted goes with it. It is sent
+// once, and again when the object has gone.
+func TestWhatIsBeingDeletedDoesNotCountAsApplied(t *testing.T) {
+	w := newWorld(t)
+	items := w.build(configMap("a"))
+	going := func(rw http.ResponseWriter, r *http.Request, body string) {
+		echo(rw, r, strings.Replace(body, `"metadata":{`, `"metadata":{"deletionTimestamp":"2026-01-01T00:00:00Z",`, 1))
+	}
+	apply := func(when string, answer func(http.ResponseWriter, *http.Request, string), calls int) {
+		t.Helper()
+		if p := w.Compare(items, w.ledger, time.Time{}); len(p.Changed) != 1 {
+			t.Errorf("%s: Compare() = %+v, want the object to be applied", when, p)
+		}
+		w.answer = answer
+		_, err := w.Apply(t.Context(), items, w.ledger, w.values)
+		f := failure.From(err, "none")
+		if answer == nil && err != nil || answer != nil && (f.Class != failure.Wait || !strings.Contains(f.Message(), `is being deleted`)) {
+			t.Errorf("%s: Apply() = %v", when, err)
+		}
+		if n := len(w.seenCalls()); n != calls {
+			t.Errorf("%s: %d requests so far, want %d", when, n, calls)
+		}
+	}
+	w.seen.put(items[0].Scope, "a", live.Object{ResourceVersion: 90, ApplySet: w.target.ApplySet()})
+	apply("the watch does not know yet", going, 1)
+	w.seen.put(items[0].Scope, "a", live.Object{ResourceVersion: 100, ApplySet: w.target.ApplySet(), Digest: items[0].digest, Deleting: true})
+	apply("it waits for a finalizer", going, 1)
+	delete(w.seen[items[0].Scope], items[0].key())
+	apply("it is gone", nil, 2)
+}
+
 func TestEachIsBoundedAndGivesItsSlotsBack(t *testing.T) {
 	w := newWorld(t) // 4 slots
 	items := slices.Repeat(w.build(configMap("a")), 50)

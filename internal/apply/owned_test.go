@@ -95,6 +95,8 @@ func TestSeed(t *testing.T) {
 		"an earlier version of us applied it":      {object: &live.Object{ResourceVersion: 5, Owned: 7}, digest: "-", changed: true},
 		"we own nothing of it":                     {object: &live.Object{ResourceVersion: 5}, changed: true},
 		"it is gone":                               {changed: true},
+		"it is going":                              {object: &live.Object{ResourceVersion: 5, Owned: 7, Deleting: true}, owned: owned, changed: true},
+		"it is going, and all was in place":        {object: &live.Object{ResourceVersion: 5, Owned: 7, Deleting: true}, owned: owned, inPlace: true},
 		"it is gone, and all was in place":         {inPlace: true, drifted: true},
 		"its digest is gone, and all was in place": {object: &live.Object{ResourceVersion: 5, Owned: 7}, digest: "-", inPlace: true, drifted: true},
 	}

@@ -80,7 +80,7 @@ func (p *Plan) contest(r record, id ID, now time.Time) {
 // Seed learns, where nothing is known of items, which of them are in place: a
 // live object that carries an item's digest was applied with just that content,
 // and as long as we own all of it nobody has changed it since. One of which we
-// do not own all has drifted. InPlace says that all items were applied, so that
+// do not own all has drifted. One that is being deleted is not in place. InPlace says that all items were applied, so that
 // whatever is not as they say has drifted.
 func (e *Engine) Seed(items []Item, ledger *Ledger, inPlace bool) {
 	for _, item := range items {
@@ -89,7 +89,7 @@ func (e *Engine) Seed(items []Item, ledger *Ledger, inPlace bool) {
 		}
 		o, presence := e.watches.Find(item.Scope, item.key(), 0)
 		fields := e.watches.TakeFields(item.Scope, item.key())
-		applied := presence == live.Present && o.Digest == item.digest
+		applied := presence == live.Present && !o.Deleting && o.Digest == item.digest
 		r := record{scope: item.Scope, digest: item.digest}
 		switch {
 		case applied && ownsAll(fields, o.Scaled, item):

@@ -226,6 +226,9 @@ func TestOnlyTheConcernedApplySetIsTold(t *testing.T) {
 	if got := f.watches.Members(s, "two"); len(got) != 1 {
 		t.Errorf("Members(two) = %v, want the object", got)
 	}
+	two = f.times("two")
+	f.remove("configmaps", "a")
+	f.until(t, "two told that it is gone", func() bool { return f.times("two") > two })
 }
 
 // Who waits for an object of somebody else is told of its next change, once.
