@@ -98,6 +98,9 @@ func (r *ApplicationReconciler) beginFetch(ctx context.Context, run *run, asked 
 // enough. Only so many workers wait long at once that others are left for
 // Applications whose servers answer.
 func (r *ApplicationReconciler) await(ctx context.Context, f *fetching) bool {
+	if f.left.Load() {
+		return f.ended() // that queues the Application
+	}
 	patience := shortPatience
 	select {
 	case r.waiting <- struct{}{}:
@@ -114,8 +117,12 @@ func (r *ApplicationReconciler) await(ctx context.Context, f *fetching) bool {
 	case <-ctx.Done():
 	}
 	f.left.Store(true)
+	return f.ended() // while it was being left
+}
+
+func (f *fetching) ended() bool {
 	select {
-	case <-f.done: // while it was being left
+	case <-f.done:
 		return true
 	default:
 		return false
