@@ -32,7 +32,9 @@ func (m *Member) Hold(ctx context.Context, namespace, name string) (held context
 	slot := SlotOf(namespace, name)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.leaving || !m.granted[slot] || m.stale(m.o.Clock.Now()) {
+	// What is refused here is not asked for again: it has to be gained anew.
+	m.expire(m.o.Clock.Now())
+	if m.leaving || !m.granted[slot] {
 		return ctx, nil, false
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 func TestAWriteForALostApplicationIsNotSent(t *testing.T) {
@@ -52,6 +53,29 @@ func TestAWriteForALostApplicationIsNotSent(t *testing.T) {
 		if err := send(t.Context(), http.MethodPatch); err != nil {
 			t.Errorf("a write of something else = %v", err)
 		}
+		w.end([]*node{n})
+	})
+}
+
+// Who is refused does not ask again: it is told when the slot is gained anew.
+func TestAClockThatJumpsAheadAndBackLeavesNoApplicationBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		w.calm = true
+		n := w.start("only", 1)
+		w.settle([]*node{n}, duration)
+		synctest.Wait()
+		before := n.gained.Load()
+		n.clock.jump(duration)
+		if _, _, mine := n.Hold(t.Context(), "ns", "app"); mine {
+			t.Error("it takes work while its Lease seems to be over")
+		}
+		n.clock.jump(-duration)
+		<-time.After(2 * renew)
+		if got := n.gained.Load() - before; got != Slots {
+			t.Errorf("%d slots were told to be gained, want %d", got, Slots)
+		}
+		w.settle([]*node{n}, 1)
 		w.end([]*node{n})
 	})
 }

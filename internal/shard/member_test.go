@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,13 +60,14 @@ type node struct {
 	stop    context.CancelFunc
 	ended   chan struct{}
 	version string // of the Lease, as the node last knew it
+	gained  atomic.Int64
 }
 
 func (w *world) start(id string, rate float64) *node {
 	n := &node{w: w, clock: &skewed{rate: rate, start: time.Now()}, ended: make(chan struct{})}
 	n.Member = New(Options{
 		ID: id, Store: n, Clock: n.clock, Duration: duration, Renew: renew, Grace: time.Second,
-		Changed: func(Change) {}, Log: logr.Discard(),
+		Changed: func(c Change) { n.gained.Add(int64(c.Gained.Len())) }, Log: logr.Discard(),
 	})
 	ctx, stop := context.WithCancel(w.t.Context())
 	n.stop = stop
@@ -265,10 +267,20 @@ type skewed struct {
 
 	mu     sync.Mutex
 	frozen time.Time // until when
+	set    time.Duration
 }
 
 func (s *skewed) Now() time.Time {
-	return s.start.Add(time.Duration(float64(time.Since(s.start))*s.rate) + time.Duration(s.rate*float64(time.Hour)))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.start.Add(time.Duration(float64(time.Since(s.start))*s.rate) + time.Duration(s.rate*float64(time.Hour)) + s.set)
+}
+
+// jump sets the clock, as somebody may.
+func (s *skewed) jump(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.set += d
 }
 
 func (s *skewed) NewTimer(d time.Duration) clock.Timer {
