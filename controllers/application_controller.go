@@ -86,7 +86,7 @@ func (r *ApplicationReconciler) Reconcile(ctx context.Context, req ctrl.Request)
 	defer end()
 	ctx, done, mine := r.share.Hold(ctx, req.Namespace, req.Name)
 	if !mine {
-		r.forget(req.NamespacedName)
+		r.handOff(req.NamespacedName)
 		return ctrl.Result{}, nil
 	}
 	defer done()
@@ -177,8 +177,14 @@ func (r *ApplicationReconciler) SetupWithManager(mgr ctrl.Manager, signals *Sign
 
 // forget drops everything held for an Application that is gone.
 func (r *ApplicationReconciler) forget(name types.NamespacedName) {
-	r.Watches.Release(apply.Target{Application: name}.ApplySet())
 	r.signals.forget(name)
+	r.handOff(name)
+}
+
+// handOff drops what is held for an Application that another replica works on.
+// What was asked for stays: it may have been gained again meanwhile.
+func (r *ApplicationReconciler) handOff(name types.NamespacedName) {
+	r.Watches.Release(apply.Target{Application: name}.ApplySet())
 	r.memories.drop(name)
 	r.heldKeys.keep(func(s live.Scope) bool {
 		_, presence := r.Watches.Find(s, scopeKey(s), 0)

@@ -38,6 +38,13 @@ func (n *noticing) Update(ctx context.Context, e event.UpdateEvent, q workqueue.
 	n.EnqueueRequestForObject.Update(ctx, e, q)
 }
 
+// Delete queues an Application that is gone. What was asked for it is dropped
+// by every replica, whoever worked on it.
+func (n *noticing) Delete(ctx context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+	n.signals.forget(client.ObjectKeyFromObject(e.Object))
+	n.EnqueueRequestForObject.Delete(ctx, e, q)
+}
+
 // readyChanged lets through what dependents wait for.
 func readyChanged() predicate.Predicate {
 	return predicate.Funcs{

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/failure"
+	"github.com/gitseal/gitseal/internal/shard"
 	"github.com/gitseal/gitseal/internal/source"
 	"github.com/gitseal/gitseal/internal/webhook"
 )
@@ -118,6 +119,26 @@ func TestWhatChangesInAnApplicationAsksForALook(t *testing.T) {
 	n.Create(t.Context(), event.CreateEvent{Object: before}, newQueue(t))
 	if !d.signals.asked(name).Equal(epoch) {
 		t.Error("a new Application does not ask for a look")
+	}
+	q := newQueue(t)
+	n.Delete(t.Context(), event.DeleteEvent{Object: before}, q)
+	if !d.signals.asked(name).IsZero() || q.Len() != 1 {
+		t.Errorf("asked = %v with %d queued after it was deleted, want nothing and 1", d.signals.asked(name), q.Len())
+	}
+}
+
+// A run that finds its Application with another replica may be late: what was
+// asked for since is for when it is gained again.
+func TestALateRunOfALostApplicationDropsNoPoll(t *testing.T) {
+	d := newDesk(t)
+	d.share = shard.New(shard.Options{ID: "a", Clock: d.clock, Duration: time.Second})
+	name := client.ObjectKeyFromObject(d.app)
+	d.signals.Poll(name, epoch)
+	if _, err := d.Reconcile(t.Context(), reconcile.Request{NamespacedName: name}); err != nil {
+		t.Fatal(err)
+	}
+	if !d.signals.asked(name).Equal(epoch) || len(d.watches.gone) != 1 {
+		t.Errorf("asked() = %v with %d watches released, want %v and 1", d.signals.asked(name), len(d.watches.gone), epoch)
 	}
 }
 
