@@ -172,12 +172,16 @@ func lettersOf(box *coordinationv1.Lease) (letters []letter) {
 func (b *Mailbox) open(box *coordinationv1.Lease, first bool) {
 	letters := lettersOf(box)
 	b.mu.Lock()
-	if b.box != box.UID && !first {
-		b.read = 0 // somebody has put a new box up
+	var last int64
+	if n := len(letters); n > 0 {
+		last = letters[n-1].Number
+	}
+	if !first && (b.box != box.UID || last < b.read) {
+		b.read = 0 // somebody has put a new box up, or emptied it
 	}
 	read := b.read
-	if n := len(letters); n > 0 && (letters[n-1].Number > read || first) {
-		b.read = letters[n-1].Number
+	if last > read || first {
+		b.read = last
 	}
 	b.box = box.UID
 	b.mu.Unlock()

@@ -117,6 +117,27 @@ func TestABoxThatWasPutUpAnewIsReadFromTheBeginning(t *testing.T) {
 	p.wait(t, "1")
 }
 
+func TestABoxThatWasEmptiedIsReadFromTheBeginning(t *testing.T) {
+	broken := box("u", 1, 1)
+	broken.Annotations[lettersAnnotation] = "{"
+	tests := map[string][]*coordinationv1.Lease{
+		"seen to be empty":   {box("u", 1, 0), box("u", 1, 6)},
+		"seen to be broken":  {broken, box("u", 1, 6)},
+		"not seen in time":   {box("u", 1, 1), box("u", 1, 6)},
+		"cleared just again": {box("u", 1, 0), box("u", 1, 2), box("u", 1, 6)},
+	}
+	for name, boxes := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := newPost("a", fake.NewClientset())
+			p.open(box("u", 1, 5), true)
+			for _, b := range boxes {
+				p.open(b, false)
+			}
+			p.wait(t, "1", "2", "3", "4", "5", "6")
+		})
+	}
+}
+
 func TestManyLettersAtOnceAreOne(t *testing.T) {
 	p := newPost("a", fake.NewClientset())
 	for i := range maxLetters + 1 {
