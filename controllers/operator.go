@@ -80,10 +80,14 @@ func (o Operator) Run(ctx context.Context) error {
 	if err := reconciler.SetupWithManager(mgr, signals, o.Concurrency); err != nil {
 		return err
 	}
-	if err := o.share(cfg, mgr, reconciler); err != nil {
+	me, err := o.replica(cfg, mgr)
+	if err != nil {
 		return err
 	}
-	if err := o.serveWebhooks(ctx, cfg, mgr, reconciler); err != nil {
+	if err := o.share(me, mgr, reconciler); err != nil {
+		return err
+	}
+	if err := o.serveWebhooks(ctx, me, mgr, reconciler); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)

@@ -28,24 +28,38 @@ const (
 	leaveGrace = 3 * time.Second
 )
 
-// share makes this replica one of several that divide the Applications, where
-// that is asked for.
-func (o Operator) share(cfg *rest.Config, mgr ctrl.Manager, r *ApplicationReconciler) error {
-	if !o.Share {
-		return nil
+// replica is this process among others.
+type replica struct {
+	id     string
+	leases coordinationclient.LeaseInterface
+}
+
+// replica names this process, where it has others to deal with.
+func (o Operator) replica(cfg *rest.Config, mgr ctrl.Manager) (replica, error) {
+	if !o.Share && (!o.LeaderElection || !o.receivesWebhooks()) {
+		return replica{}, nil
 	}
 	leases, err := coordinationclient.NewForConfigAndClient(cfg, mgr.GetHTTPClient())
 	if err != nil {
-		return fmt.Errorf("set up the leases of replicas: %w", err)
+		return replica{}, fmt.Errorf("set up the leases of replicas: %w", err)
 	}
 	id, err := o.replicaID()
 	if err != nil {
-		return err
+		return replica{}, err
 	}
-	store := &shard.Leases{ID: id, Client: leases.Leases(o.Namespace), Clock: o.Clock, Duration: leaseDuration}
+	return replica{id: id, leases: leases.Leases(o.Namespace)}, nil
+}
+
+// share makes this replica one of several that divide the Applications, where
+// that is asked for.
+func (o Operator) share(me replica, mgr ctrl.Manager, r *ApplicationReconciler) error {
+	if !o.Share {
+		return nil
+	}
+	store := &shard.Leases{ID: me.id, Client: me.leases, Clock: o.Clock, Duration: leaseDuration}
 	r.share = shard.New(shard.Options{
-		ID: id, Store: store, Clock: o.Clock, Duration: leaseDuration, Renew: leaseRenewal, Grace: leaveGrace,
-		Changed: r.shareChanged, Log: o.Logger.WithName("share").WithValues("replica", id),
+		ID: me.id, Store: store, Clock: o.Clock, Duration: leaseDuration, Renew: leaseRenewal, Grace: leaveGrace,
+		Changed: r.shareChanged, Log: o.Logger.WithName("share").WithValues("replica", me.id),
 	})
 	return mgr.Add(onEveryReplica(func(ctx context.Context) error {
 		go store.Watch(ctx, r.share)
@@ -109,20 +123,12 @@ const mailboxName = "gitseal-webhook"
 // passOn lets replicas tell one another of pushes: the Service may give a
 // delivery to one that does not work on the Application. The leader has nobody
 // to tell.
-func (o Operator) passOn(cfg *rest.Config, mgr ctrl.Manager, r *ApplicationReconciler, p *polls) error {
+func (o Operator) passOn(me replica, mgr ctrl.Manager, r *ApplicationReconciler, p *polls) error {
 	if !o.Share && !o.LeaderElection {
 		return nil
 	}
-	leases, err := coordinationclient.NewForConfigAndClient(cfg, mgr.GetHTTPClient())
-	if err != nil {
-		return fmt.Errorf("set up the mailbox of replicas: %w", err)
-	}
-	id, err := o.replicaID()
-	if err != nil {
-		return err
-	}
 	box := &shard.Mailbox{
-		ID: id, Name: mailboxName, Client: leases.Leases(o.Namespace), Clock: o.Clock, Log: o.Logger.WithName("share"),
+		ID: me.id, Name: mailboxName, Client: me.leases, Clock: o.Clock, Log: o.Logger.WithName("share"),
 		Deliver: func(text string) { p.hear(text, r.everybody) },
 	}
 	p.pass = func(w word) {

@@ -11,7 +11,6 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -32,10 +31,12 @@ const (
 	webhookShutdown = 5 * time.Second
 )
 
+func (o Operator) receivesWebhooks() bool { return o.WebhookAddress != "" && o.WebhookAddress != "0" }
+
 // serveWebhooks adds the receiver to the manager, where it has an address. It
 // serves on every replica.
-func (o Operator) serveWebhooks(ctx context.Context, cfg *rest.Config, mgr ctrl.Manager, r *ApplicationReconciler) error {
-	if o.WebhookAddress == "" || o.WebhookAddress == "0" {
+func (o Operator) serveWebhooks(ctx context.Context, me replica, mgr ctrl.Manager, r *ApplicationReconciler) error {
+	if !o.receivesWebhooks() {
 		return nil
 	}
 	secrets := &webhookSecrets{
@@ -46,7 +47,7 @@ func (o Operator) serveWebhooks(ctx context.Context, cfg *rest.Config, mgr ctrl.
 		return fmt.Errorf("watch the webhook's secret: %w", err)
 	}
 	polls := newPolls(r.followers, r.signals, o.Clock)
-	if err := o.passOn(cfg, mgr, r, polls); err != nil {
+	if err := o.passOn(me, mgr, r, polls); err != nil {
 		return err
 	}
 	receiver := webhook.New(webhook.Options{
