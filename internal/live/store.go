@@ -85,14 +85,14 @@ func (v *view) set(obj any, gone bool) error {
 	}
 	key, o := Key{Namespace: m.Namespace, Name: m.Name}, Describe(m)
 	v.mu.Lock()
-	before := v.objects[key]
+	before := v.objects.all[key]
 	if before.Owned == o.Owned {
 		o.fields = before.fields // somebody else's field was written
 	}
 	if gone {
-		delete(v.objects, key)
+		v.objects.drop(key)
 	} else {
-		v.objects[key] = o
+		v.objects.put(key, o)
 	}
 	v.asOf = max(v.asOf, o.ResourceVersion)
 	owners := append(v.interested(before.ApplySet, o.ApplySet), v.awaited[key]...)
@@ -125,13 +125,13 @@ func (v *view) Replace(list []any, resourceVersion string) error {
 	if synced, _, _ := v.state(); !synced && v.scope.Name == "" {
 		describe = describeNew
 	}
-	objects := make(map[Key]Object, len(list))
+	objects := newObjects()
 	for _, item := range list {
 		m, ok := item.(*metav1.PartialObjectMetadata)
 		if !ok {
 			return fmt.Errorf("watch %s: unexpected %T", v.scope, item)
 		}
-		objects[Key{Namespace: m.Namespace, Name: m.Name}] = describe(m)
+		objects.put(Key{Namespace: m.Namespace, Name: m.Name}, describe(m))
 	}
 	v.mu.Lock()
 	v.objects, v.asOf = objects, Version(resourceVersion)

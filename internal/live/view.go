@@ -144,7 +144,7 @@ type view struct {
 	opened time.Time
 
 	mu      sync.Mutex
-	objects map[Key]Object
+	objects objects
 	asOf    uint64 // everything up to this resource version has been seen
 	owners  map[string]bool
 	awaited map[Key][]string // who is told when an object that is not theirs changes
@@ -156,7 +156,7 @@ type view struct {
 func newView(s Scope, notify Notify, cancel context.CancelFunc) *view {
 	return &view{
 		scope: s, notify: notify, cancel: cancel,
-		objects: map[Key]Object{}, owners: map[string]bool{}, awaited: map[Key][]string{}, changed: make(chan struct{}),
+		objects: newObjects(), owners: map[string]bool{}, awaited: map[Key][]string{}, changed: make(chan struct{}),
 	}
 }
 
@@ -192,7 +192,7 @@ func (v *view) state() (synced bool, changed <-chan struct{}, err error) {
 func (v *view) find(key Key, written uint64) (Object, Presence) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	o, ok := v.objects[key]
+	o, ok := v.objects.all[key]
 	switch {
 	case ok && o.ResourceVersion >= written:
 		return o, Present
@@ -208,11 +208,11 @@ func (v *view) find(key Key, written uint64) (Object, Presence) {
 func (v *view) takeFields(key Key) string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	o := v.objects[key]
+	o := v.objects.all[key]
 	fields := o.fields
 	if fields != "" {
 		o.fields = ""
-		v.objects[key] = o
+		v.objects.put(key, o)
 	}
 	return fields
 }
@@ -220,13 +220,7 @@ func (v *view) takeFields(key Key) string {
 func (v *view) members(applySet string) map[Key]Object {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	found := map[Key]Object{}
-	for k, o := range v.objects {
-		if o.ApplySet == applySet {
-			found[k] = o
-		}
-	}
-	return found
+	return v.objects.members(applySet)
 }
 
 // failed records why the watch does not work, and tells everybody who relies
