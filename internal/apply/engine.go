@@ -183,7 +183,9 @@ func (e *Engine) applyOne(ctx context.Context, item Item, ledger *Ledger, values
 	}
 	a, err := e.take(ctx, item, ledger, values)
 	if err != nil {
-		ledger.unsure(item)
+		if failure.From(err, v1alpha1.ReasonApplyFailed).Class != failure.Stall { // which stores nothing
+			ledger.unsure(item)
+		}
 		e.proofs.drop(item.Scope)
 		return false, err
 	}

@@ -101,6 +101,39 @@ func TestWhatIsBeingDeletedDoesNotCountAsApplied(t *testing.T) {
 	apply("it is gone", nil, 2)
 }
 
+// While a new content is refused, drift from the last good one is put back.
+// Where it may have been stored, the old one is not put over it.
+func TestARefusedContentLeavesTheLastGoodOneInPlace(t *testing.T) {
+	tests := map[string]struct {
+		code    int
+		status  string
+		drifted bool
+	}{
+		"it is refused":      {422, `{"reason":"Invalid","code":422}`, true},
+		"nobody knows of it": {500, `{"reason":"InternalError","code":500}`, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			good, next := w.build(configMap("a")), w.build(strings.Replace(configMap("a"), "k: v", "k: w", 1))
+			if _, err := w.Apply(t.Context(), good, w.ledger, w.values); err != nil {
+				t.Fatal(err)
+			}
+			w.answer = func(rw http.ResponseWriter, _ *http.Request, _ string) { refuse(rw, tt.code, tt.status) }
+			if _, err := w.Apply(t.Context(), next, w.ledger, w.values); err == nil {
+				t.Fatal("Apply() = nil, want the refusal")
+			}
+			w.seen.put(good[0].Scope, "a", live.Object{ResourceVersion: 105, Owned: 8})
+			if p := w.Compare(good, w.ledger, time.Time{}); len(p.Drifted) == 1 != tt.drifted {
+				t.Errorf("Compare() with the last good content = %d drifted, want %v", len(p.Drifted), tt.drifted)
+			}
+			if p := w.Compare(next, w.ledger, time.Time{}); len(p.Changed) != 1 {
+				t.Errorf("Compare() with the new one = %d changed, want it to be sent again", len(p.Changed))
+			}
+		})
+	}
+}
+
 func TestEachIsBoundedAndGivesItsSlotsBack(t *testing.T) {
 	w := newWorld(t) // 4 slots
 	items := slices.Repeat(w.build(configMap("a")), 50)
