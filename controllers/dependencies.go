@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -25,6 +26,8 @@ func (r *ApplicationReconciler) dependencies(ctx context.Context, run *run) erro
 			return failure.Waitf(v1alpha1.ReasonDependencyNotReady, "Application %q in namespace %q, which this one depends on, does not exist", name.Name, name.Namespace)
 		case err != nil:
 			return failure.Failf(v1alpha1.ReasonDependencyNotReady, "read Application %q: %w", name, err)
+		case !isReady(other) && waitsFor(other, run.target.Application):
+			continue // or both would wait for ever: what it declares moves to it as this one is pruned
 		case !isReady(other):
 			if circle := r.circle(ctx, run.target.Application, []types.NamespacedName{name}, map[types.NamespacedName]bool{}); circle != nil {
 				return failure.Stallf(v1alpha1.ReasonDependencyNotReady, "spec.dependsOn leads back to this Application: %s", chain(run.target.Application, circle)).
@@ -34,6 +37,13 @@ func (r *ApplicationReconciler) dependencies(ctx context.Context, run *run) erro
 		}
 	}
 	return nil
+}
+
+// waitsFor reports whether an Application is not ready because another one owns
+// an object that it declares.
+func waitsFor(app *v1alpha1.Application, owner types.NamespacedName) bool {
+	ready := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionReady)
+	return ready != nil && ready.Reason == v1alpha1.ReasonObjectConflict && slices.Contains(conflictsOf(app), owner.String())
 }
 
 // circle continues a path of dependencies until it comes to an Application, and

@@ -521,6 +521,42 @@ func TestACircleOfDependenciesIsStalled(t *testing.T) {
 	}
 }
 
+// B depends on A, and a commit moves an object from B to A: A cannot have it
+// before B has given it up.
+func TestADependencyThatWaitsForUsIsNotWaitedFor(t *testing.T) {
+	tests := map[string]struct {
+		reason, owner string
+		waits         bool
+	}{
+		"for our object":              {reason: v1alpha1.ReasonObjectConflict, owner: "app"},
+		"for another one's object":    {reason: v1alpha1.ReasonObjectConflict, owner: "third", waits: true},
+		"for something else of its":   {reason: v1alpha1.ReasonUnhealthy, owner: "app", waits: true},
+		"and nobody owns what it has": {reason: v1alpha1.ReasonObjectConflict, waits: true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t)
+			a := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "ns"}}
+			meta.SetStatusCondition(&a.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: tt.reason})
+			if tt.owner != "" {
+				a.Status.Conflicts = []v1alpha1.ConflictStatus{{Application: v1alpha1.ApplicationReference{Name: tt.owner}}}
+			}
+			if err := d.Client.Create(t.Context(), a); err != nil {
+				t.Fatal(err)
+			}
+			run := d.begin(d.read(t))
+			run.app.Spec.DependsOn = []v1alpha1.ApplicationReference{{Name: "a"}}
+			if err := d.dependencies(t.Context(), run); (err != nil) != tt.waits {
+				t.Errorf("dependencies() = %v, want to wait: %v", err, tt.waits)
+			}
+			run.app.Spec.DependsOn = []v1alpha1.ApplicationReference{{Name: "a"}, {Name: "absent"}}
+			if err := d.dependencies(t.Context(), run); err == nil {
+				t.Error("the next dependency is not waited for")
+			}
+		})
+	}
+}
+
 func TestOnlyDeletionPolicyWaitWaitsForFinalizers(t *testing.T) {
 	held := []apply.Member{{Scope: live.Scope{Resource: schema.GroupVersionResource{Resource: "configmaps"}}, Key: live.Key{Namespace: "ns", Name: "held"}}}
 	for policy, waits := range map[v1alpha1.DeletionPolicy]bool{v1alpha1.DeletionDelete: false, v1alpha1.DeletionWait: true, v1alpha1.DeletionOrphan: false} {
