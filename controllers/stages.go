@@ -26,13 +26,17 @@ func (r *ApplicationReconciler) stages(ctx context.Context, run *run, w *wanted,
 	if err := apply.Fits(slices.Concat(next, later, late), w.values); err != nil {
 		return err
 	}
-	// What cannot be put back now does not hold up what would mend it.
-	_ = r.send(ctx, run, w, apply.Plan{Drifted: plan.Drifted})
+	// What cannot be put back now does not hold up what would mend it, and is
+	// told of after that.
+	unsent := r.send(ctx, run, w, apply.Plan{Drifted: plan.Drifted})
 	r.hold(ctx, run)
 	for ; len(next) > 0; next, later = apply.NextWave(later) {
 		if err := r.stage(ctx, run, w, next); err != nil || run.gated {
 			return err
 		}
+	}
+	if unsent != nil {
+		return unsent
 	}
 	for next, later = apply.NextWave(late); len(next) > 0; next, later = apply.NextWave(later) {
 		if err := r.gate(ctx, run, w.items, next[0].ID.String()); err != nil || run.gated {

@@ -238,13 +238,16 @@ func configIn(name, wave string) string {
 	return "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: " + name + ", annotations: {gitseal.dev/sync-wave: \"" + wave + "\"}}"
 }
 
-func jobIn(phase, image string) string {
-	return "apiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate, annotations: {gitseal.dev/run: Once, gitseal.dev/run-phase: " + phase + "}}\nspec: {template: {spec: {image: " + image + "}}}"
+func jobIn(phase, image string) string { return jobNamed("migrate", phase, image) }
+
+func jobNamed(name, phase, image string) string {
+	return "apiVersion: batch/v1\nkind: Job\nmetadata: {name: " + name + ", annotations: {gitseal.dev/run: Once, gitseal.dev/run-phase: " + phase + "}}\nspec: {template: {spec: {image: " + image + "}}}"
 }
 
 const (
 	deploymentsPath = "/apis/apps/v1/namespaces/ns/deployments/"
-	jobPath         = "/apis/batch/v1/namespaces/ns/jobs/migrate"
+	jobsPath        = "/apis/batch/v1/namespaces/ns/jobs/"
+	jobPath         = jobsPath + "migrate"
 	available       = "{observedGeneration: 1, replicas: 1, updatedReplicas: 1, readyReplicas: 1, availableReplicas: 1, conditions: [{type: Available, status: 'True'}]}"
 	completed       = "{conditions: [{type: Complete, status: 'True'}]}"
 	hasFailed       = "{conditions: [{type: Failed, status: 'True', reason: BackoffLimitExceeded}]}"
@@ -324,6 +327,21 @@ func TestWhatIsInPlaceIsCorrectedWhileAWaveWaits(t *testing.T) {
 	third := d.wants(t, "three", configIn("later", "1")+"\ndata: {a: c}")
 	if run, err := d.sync(t, third); err != nil || run.gated || c.took() != "patch later" {
 		t.Errorf("the third revision: gated %v, %v, want it applied", run.gated, err)
+	}
+}
+
+func TestWhatCannotBePutBackIsToldOfAfterTheWaves(t *testing.T) {
+	d, c := newTheatre(t)
+	if _, err := d.sync(t, d.wants(t, "one", configIn("base", "0"), configIn("later", "1"))); err != nil {
+		t.Fatal(err)
+	}
+	c.took()
+	c.remove("/api/v1/namespaces/ns/configmaps/base")
+	c.refuse = "/configmaps/base"
+	w := d.wants(t, "two", configIn("base", "0"), configIn("later", "1")+"\ndata: {a: b}", jobIn("After", "a"))
+	_, err := d.sync(t, w)
+	if got := c.took(); got != "patch later" || !strings.HasPrefix(conditions(d.read(t)), "Ready=False/") {
+		t.Errorf("it did %s and ended with %v, %s, want the later wave changed and a failure", got, err, conditions(d.read(t)))
 	}
 }
 
