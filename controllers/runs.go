@@ -2,9 +2,11 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -31,20 +33,23 @@ func (r *run) hasRun(w *wanted) bool {
 }
 
 // perform takes run-once objects one step on, all at once. The run is gated
-// until the last of them has ended well; one that has not stops the sync.
+// until the last of them has ended well; one that has not stops the sync, once
+// it is written down how far the others came.
 func (r *ApplicationReconciler) perform(ctx context.Context, run *run, w *wanted, items []apply.Item) error {
 	var waiting []apply.Sick
+	var errs []error
 	for _, item := range items {
 		note, err := r.step(ctx, run, w, item)
-		if err != nil {
-			return err
+		if apierrors.IsConflict(err) {
+			return err // who works from an outdated Application does nothing more
 		}
+		errs = append(errs, err)
 		if note != "" {
 			waiting = append(waiting, apply.Sick{ID: item.ID, Wave: item.SyncWave, Note: note})
 		}
 	}
-	if len(waiting) == 0 {
-		return nil
+	if err := errors.Join(errs...); err != nil || len(waiting) == 0 {
+		return err
 	}
 	run.gated = true
 	if s, late := run.overdue(waiting); late {
