@@ -27,6 +27,10 @@ func (r *run) pending(w *wanted, phase string) []apply.Item {
 	return pending
 }
 
+func (w *wanted) hasRuns() bool {
+	return slices.ContainsFunc(w.items, func(i apply.Item) bool { return i.Run != "" })
+}
+
 // hasRun reports whether every run-once object has ended well.
 func (r *run) hasRun(w *wanted) bool {
 	return len(r.pending(w, v1alpha1.RunPhaseBefore))+len(r.pending(w, v1alpha1.RunPhaseAfter)) == 0
@@ -65,7 +69,9 @@ func (r *ApplicationReconciler) perform(ctx context.Context, run *run, w *wanted
 //
 // That it is started is written down before it is created, and that it has
 // ended before anything else is applied. Whatever a crash leaves out is found in
-// the cluster by the digest that the object carries.
+// the cluster by the digest that the object carries. To make room for it that of
+// another content is deleted, which may be under way: that it is started is
+// written down before that, too, for who is outdated must not.
 func (r *ApplicationReconciler) step(ctx context.Context, run *run, w *wanted, item apply.Item) (note string, err error) {
 	seen, err := r.Engine.LookRun(ctx, run.target, item, w.runs[item.ID])
 	if err != nil {
@@ -82,6 +88,9 @@ func (r *ApplicationReconciler) step(ctx context.Context, run *run, w *wanted, i
 		run.changed++
 		run.memory.progressSince = run.now
 	case apply.RunOutdated:
+		if err := r.remember(ctx, run, w, item, v1alpha1.RunStarted); err != nil {
+			return "", err
+		}
 		run.memory.progressSince = run.now
 		return seen.Note, r.Engine.StopRun(ctx, item, seen)
 	case apply.RunRunning:

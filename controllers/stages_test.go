@@ -478,14 +478,7 @@ func TestARunIsRecordedBeforeItIsCreated(t *testing.T) {
 
 	d, c = newTheatre(t)
 	w = d.wants(t, "one", jobIn("Before", "a"))
-	outdated := d.read(t)
-	current := d.read(t)
-	current.Labels = map[string]string{"somebody": "wrote"}
-	if err := d.Client.Update(t.Context(), current); err != nil {
-		t.Fatal(err)
-	}
-	run := d.begin(outdated)
-	run.memory.wanted = w
+	run := d.outdated(t, w)
 	if _, err := d.step(t.Context(), run, w, w.items[0]); err == nil || c.took() != "" {
 		t.Errorf("with an outdated Application: %v, want a conflict and no Job", err)
 	}

@@ -56,11 +56,20 @@ func (r *ApplicationReconciler) announce(ctx context.Context, run *run, w *wante
 	if objects <= 1 || w.announced {
 		return nil
 	}
-	w.announced = true
 	run.set(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, "applying "+run.revision())
 	run.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonProgressing, "applying "+run.revision())
 	run.remove(v1alpha1.ConditionStalled)
-	return r.writeStatus(ctx, run)
+	var lock []client.MergeFromOption
+	if w.hasRuns() {
+		// Written without, it would make what this operator has read the newest
+		// there is, and let it start what another one has written down as ended.
+		lock = append(lock, client.MergeFromWithOptimisticLock{})
+	}
+	if err := r.patchStatus(ctx, run, lock...); err != nil {
+		return err
+	}
+	w.announced = true
+	return nil
 }
 
 // finish writes down how a run ended and says when to come back.
