@@ -34,11 +34,11 @@ func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) 
 		r.hold(ctx, run)
 		return err
 	}
-	if plan.Empty() && run.hasRun(w) {
+	if plan.Empty() && run.toRun(w) == 0 {
 		run.looked, run.memory.placed = true, w
 		return errors.Join(run.unsent(plan), r.watchBrought(ctx, run, w))
 	}
-	if run.blocked != nil && (len(plan.Changed) > 0 || !run.hasRun(w)) {
+	if run.blocked != nil && len(plan.Changed)+run.toRun(w) > 0 {
 		r.hold(ctx, run)
 		return run.blocked
 	}
@@ -48,7 +48,7 @@ func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) 
 		r.hold(ctx, run)
 		return err
 	}
-	if err := r.announce(ctx, run, w, len(plan.Changed)); err != nil {
+	if err := r.announce(ctx, run, w, len(plan.Changed)+run.toRun(w)); err != nil {
 		return err
 	}
 	if err := r.stages(ctx, run, w, plan); err != nil || run.gated {
@@ -295,6 +295,9 @@ func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) 
 		run.confirmation = &v1alpha1.ConfirmationStatus{Revision: w.inputs.commit, Token: confirmedPrune(w, run.app), Objects: int32(len(stale)), Prune: r.references(stale)}
 		return failure.Stallf(v1alpha1.ReasonPruneBlocked, "%d objects are no longer in Git at %s, more than spec.sync.pruneLimit of %d, the first of them %s", len(stale), w.inputs.commit, limit, stale[0]).
 			WithHint("if that is right: kubectl gitseal confirm %s --namespace %s", run.app.Name, run.app.Namespace)
+	}
+	if err := r.announce(ctx, run, w, len(stale)); err != nil {
+		return err
 	}
 	run.pruned, err = r.Engine.Prune(ctx, stale)
 	return err

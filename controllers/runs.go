@@ -31,9 +31,9 @@ func (w *wanted) hasRuns() bool {
 	return slices.ContainsFunc(w.items, func(i apply.Item) bool { return i.Run != "" })
 }
 
-// hasRun reports whether every run-once object has ended well.
-func (r *run) hasRun(w *wanted) bool {
-	return len(r.pending(w, v1alpha1.RunPhaseBefore))+len(r.pending(w, v1alpha1.RunPhaseAfter)) == 0
+// toRun counts the run-once objects that have not ended well.
+func (r *run) toRun(w *wanted) int {
+	return len(r.pending(w, v1alpha1.RunPhaseBefore)) + len(r.pending(w, v1alpha1.RunPhaseAfter))
 }
 
 // perform takes run-once objects one step on, all at once. The run is gated

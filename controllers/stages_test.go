@@ -280,6 +280,44 @@ func TestStagesGoOnWhenLowerWavesAreHealthy(t *testing.T) {
 	}
 }
 
+// The next operator finds all of it in place.
+func TestARevisionIsNamedThoughTheOperatorWasKilled(t *testing.T) {
+	a, b := configIn("a", "0"), configIn("b", "0")
+	for name, tt := range map[string]struct {
+		objects []string
+		did     string
+		named   string
+	}{
+		"after it changed one object": {[]string{a, b + "\ndata: {a: b}"}, "patch b", "two"},
+		"after it pruned one object":  {[]string{a}, "delete b", "two"},
+		"where it changed nothing":    {[]string{a, b}, "", "one"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, c := newTheatre(t)
+			if _, err := d.sync(t, d.wants(t, "one", a, b)); err != nil {
+				t.Fatal(err)
+			}
+			c.took()
+			w := d.wants(t, "two", tt.objects...)
+			w.announced = false
+			run := d.begin(d.read(t))
+			run.reason = v1alpha1.SyncRevision
+			if err := errors.Join(d.bring(t.Context(), run, w), d.prune(t.Context(), run, w)); err != nil || c.took() != tt.did {
+				t.Fatalf("before it was killed it did not %s: %v", tt.did, err)
+			}
+			d.operate(t, c)
+			w = d.wants(t, "two", tt.objects...)
+			w.first = true
+			if _, err := d.sync(t, w); err != nil || c.took() != "" {
+				t.Fatalf("the next one changed something, or %v", err)
+			}
+			if got := d.read(t).Status.Source.Revision; got != tt.named {
+				t.Errorf("status.source.revision is %s, want %s", got, tt.named)
+			}
+		})
+	}
+}
+
 func TestAWaveThatIsLateOrFailsIsUnhealthy(t *testing.T) {
 	d, c := newTheatre(t)
 	w := d.wants(t, "one", deploymentIn("db", "0"), configIn("later", "1"))

@@ -19,7 +19,6 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
-	"github.com/gitseal/gitseal/internal/apply"
 	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/live"
 	"github.com/gitseal/gitseal/internal/source"
@@ -52,8 +51,13 @@ var verdicts = map[failure.Class]struct {
 
 // announce tells that a sync has begun, where it will take more than a moment.
 // It tells it once: retries of one that failed do not make Ready flap.
+//
+// That a new revision has begun is told however little it changes, at the cost
+// of one more write for each: an operator that takes over from one that was
+// killed finds everything in place, and could not tell which revision it is.
 func (r *ApplicationReconciler) announce(ctx context.Context, run *run, w *wanted, objects int) error {
-	if objects <= 1 || w.announced {
+	moves := run.reason == v1alpha1.SyncRevision && run.rests()
+	if w.announced || objects == 0 || objects == 1 && !moves {
 		return nil
 	}
 	run.set(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, "applying "+run.revision())
@@ -72,9 +76,16 @@ func (r *ApplicationReconciler) announce(ctx context.Context, run *run, w *wante
 	return nil
 }
 
+// rests reports whether the status names a revision that is in place, and
+// nothing was under way since.
+func (r *run) rests() bool {
+	return r.base.Status.Source != nil && r.inPlace() && !conditionTrue(r.base, v1alpha1.ConditionReconciling)
+}
+
 // finish writes down how a run ended and says when to come back.
 func (r *ApplicationReconciler) finish(ctx context.Context, run *run, err error) (ctrl.Result, error) {
 	if stopping(ctx) {
+		r.lastWords(ctx, run, err)
 		return ctrl.Result{}, nil
 	}
 	ctx = context.WithoutCancel(ctx)
@@ -90,18 +101,38 @@ func (r *ApplicationReconciler) finish(ctx context.Context, run *run, err error)
 	if !drift && !conflicts && run.stillProgressing(err) {
 		return ctrl.Result{RequeueAfter: soonest(run.again, run.nextPoll())}, nil
 	}
+	result := r.conclude(ctx, run, err)
+	return result, r.writeStatus(ctx, run)
+}
+
+// conclude makes a status of how a run ended.
+func (r *ApplicationReconciler) conclude(ctx context.Context, run *run, err error) ctrl.Result {
 	run.report()
 	run.app.Status.Confirmation = run.confirmation
 	if run.requested() {
 		run.app.Status.LastHandledSyncAt = run.app.Annotations[v1alpha1.AnnotationSyncRequestedAt]
 	}
-	var result ctrl.Result
 	if err == nil {
-		result = r.succeed(run)
-	} else {
-		result = r.fail(ctx, run, r.clean(run, failure.From(err, v1alpha1.ReasonApplyFailed)))
+		return r.succeed(run)
 	}
-	return result, r.writeStatus(ctx, run)
+	return r.fail(ctx, run, r.clean(run, failure.From(err, v1alpha1.ReasonApplyFailed)))
+}
+
+// lastWordsTimeout bounds what the end of the operator waits for.
+const lastWordsTimeout = 3 * time.Second
+
+// lastWords writes down what a run has done whose operator stops: the next one
+// finds it done and cannot tell by whom. One that was cut short says nothing,
+// for what it failed of is the end of the operator. Another operator may be at
+// work already, and then knows better.
+func (r *ApplicationReconciler) lastWords(ctx context.Context, run *run, err error) {
+	if err != nil || run.changed+run.pruned == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWordsTimeout)
+	defer cancel()
+	r.conclude(ctx, run, nil)
+	_ = r.patchStatus(ctx, run, client.MergeFromWithOptimisticLock{})
 }
 
 // finishAsking leaves a status as it is while a Git server has not answered. It
@@ -376,7 +407,7 @@ func (r *run) record() {
 	w.why = v1alpha1.SyncDrift // whatever it changes from now on
 	r.changed, w.changed = r.changed+w.changed, 0
 	changed := int32(r.changed + r.pruned)
-	if w.first && changed == 0 && s.Source != nil && r.inPlace() && !conditionTrue(r.base, v1alpha1.ConditionReconciling) {
+	if w.first && changed == 0 && r.rests() {
 		// Nothing of what an earlier operator applied is different, so that the
 		// revision it named is still the last one that touched anything. One that
 		// was stopped while it applied another has changed something.
@@ -437,45 +468,6 @@ func (r *run) setSecrets(f *failure.Error) {
 		r.set(v1alpha1.ConditionSecretsReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded,
 			fmt.Sprintf("opened %s of %s under policy %s", count(w.opened, "value"), count(w.files, "file"), r.app.Spec.Secrets.Policy))
 	}
-}
-
-func waitingFor(text string, sick []apply.Sick) string {
-	names := make([]string, 0, maxWaiting)
-	for _, s := range sick[:min(len(sick), maxWaiting)] {
-		names = append(names, s.ID.String()+": "+s.Note)
-	}
-	text += strings.Join(names, "; ")
-	if more := len(sick) - maxWaiting; more > 0 {
-		text += fmt.Sprintf("; and %d more", more)
-	}
-	return shorten(text)
-}
-
-// named lists members, as many as a message takes.
-func named(members []apply.Member) string {
-	names := make([]string, 0, maxWaiting)
-	for _, m := range members[:min(len(members), maxWaiting)] {
-		names = append(names, m.String())
-	}
-	text := strings.Join(names, "; ")
-	if more := len(members) - maxWaiting; more > 0 {
-		text += fmt.Sprintf("; and %d more", more)
-	}
-	return text
-}
-
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-func shorten(s string) string {
-	if len(s) <= maxMessage {
-		return s
-	}
-	return strings.ToValidUTF8(s[:maxMessage-len("…")], "") + "…"
 }
 
 func conditionTrue(app *v1alpha1.Application, kind string) bool {

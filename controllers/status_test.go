@@ -236,6 +236,7 @@ func TestStoppingIsNoFailure(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	run := d.begin(d.read(t))
+	run.changed = 1
 	if _, err := d.finish(ctx, run, failure.Failf(v1alpha1.ReasonApplyFailed, "apply x: context canceled")); err != nil {
 		t.Fatal(err)
 	}
@@ -244,6 +245,37 @@ func TestStoppingIsNoFailure(t *testing.T) {
 	}
 	if got := conditions(d.read(t)); got != "" {
 		t.Errorf("conditions are %s after the operator was stopped, want none", got)
+	}
+}
+
+// Everything was done when the operator was told to stop.
+func TestWhatWasDoneIsWrittenDownAtTheEnd(t *testing.T) {
+	for name, tt := range map[string]struct {
+		changed, pruned int
+		taken           bool // over by another operator
+		want            string
+	}{
+		"nothing was changed":         {},
+		"an object was changed":       {changed: 1, want: "b"},
+		"an object was pruned":        {pruned: 1, want: "b"},
+		"another one knows it better": {changed: 1, taken: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			run := d.begin(d.read(t))
+			if tt.taken {
+				run = d.outdated(t, nil)
+			}
+			run.memory.wanted, run.changed, run.pruned = d.applied("b"), tt.changed, tt.pruned
+			if _, err := d.finish(ctx, run, nil); err != nil {
+				t.Fatal(err)
+			}
+			if s := d.read(t).Status.Source; (s != nil) != (tt.want != "") || s != nil && s.Revision != tt.want {
+				t.Errorf("status.source = %+v, want revision %q", s, tt.want)
+			}
+		})
 	}
 }
 
