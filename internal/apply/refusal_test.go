@@ -181,3 +181,17 @@ func TestKnownFieldsEndWhereTheObjectDoes(t *testing.T) {
 		t.Errorf("fieldsOf(no details) = %v, want none", got)
 	}
 }
+
+// A Secret that Git gives no value may hold those of others, and a webhook that
+// is shown it may quote them.
+func TestRefusalsOfSecretsThatOthersFillNeverRepeatTheServer(t *testing.T) {
+	w := newWorld(t)
+	w.answer = func(rw http.ResponseWriter, _ *http.Request, _ string) {
+		refuse(rw, 400, `{"reason":"BadRequest","code":400,"message":"admission webhook \"guard.example.com\" denied the request: `+canary+`"}`)
+	}
+	item := w.build("apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n")[0]
+	_, err := w.Apply(t.Context(), []Item{item}, w.ledger, w.values)
+	if err == nil || strings.Contains(err.Error(), canary) || !strings.Contains(err.Error(), "guard.example.com") {
+		t.Errorf("Apply() = %v, want the webhook named and not quoted", err)
+	}
+}
