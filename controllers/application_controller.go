@@ -98,7 +98,6 @@ func (r *ApplicationReconciler) Reconcile(ctx context.Context, req ctrl.Request)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	run := r.begin(app)
-	defer func() { r.signals.looked(req.NamespacedName, r.Clock.Since(run.now)) }()
 	ctx, cancel := context.WithTimeoutCause(ctx, run.timeout(),
 		fmt.Errorf("it took longer than spec.sync.timeout of %s", run.timeout()))
 	defer cancel()
@@ -126,6 +125,7 @@ func (r *ApplicationReconciler) sync(ctx context.Context, run *run) error {
 	if r.atRest(ctx, run, wanted) {
 		return nil
 	}
+	begun := r.Clock.Now()
 	if err := r.bring(ctx, run, wanted); err != nil || run.gated {
 		return err
 	}
@@ -134,6 +134,9 @@ func (r *ApplicationReconciler) sync(ctx context.Context, run *run) error {
 	}
 	err = r.judge(ctx, run, wanted)
 	run.settle(wanted, err)
+	if run.changed+run.pruned == 0 {
+		r.signals.looked(run.target.Application, r.Clock.Since(begun))
+	}
 	return err
 }
 

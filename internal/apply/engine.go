@@ -190,6 +190,7 @@ func (e *Engine) applyOne(ctx context.Context, item Item, ledger *Ledger, values
 		return false, err
 	}
 	e.proofs.note(item.Scope)
+	ledger.prove(item.Scope)
 	if a.object.Deleting {
 		return false, leaving(item, ledger)
 	}
