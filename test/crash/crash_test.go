@@ -24,12 +24,12 @@ func testsOn(m *testing.M) int {
 	shared = w
 	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(interrupted, func() { // a sandbox left behind would outlive the tests
+	calm := context.AfterFunc(interrupted, func() { // a sandbox left behind would outlive the tests
 		_ = done()
 		os.Exit(1)
 	})
 	code := m.Run()
-	stop()
+	calm() // to stop listening ends the context, too
 	if err := done(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
