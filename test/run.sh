@@ -4,6 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 unset KUBECONFIG
+for program in git ssh-keygen gpg; do
+  command -v "$program" >/dev/null || { echo "error: the tests need $program; on Debian: apt-get install git openssh-client gnupg" >&2; exit 1; }
+done
 export CGO_ENABLED=0 # as the programs are built, so that nothing is compiled twice
 
 dir=$(mktemp -d)

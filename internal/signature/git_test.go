@@ -18,9 +18,9 @@ type workshop struct {
 
 func newWorkshop(t testing.TB) workshop {
 	t.Helper()
-	for _, program := range []string{"git", "ssh-keygen"} {
+	for _, program := range []string{"git", "ssh-keygen", "gpg"} {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("%s is not installed", program)
+			t.Fatalf("%s is not installed; on Debian: apt-get install git openssh-client gnupg", program)
 		}
 	}
 	dir := t.TempDir()

@@ -17,9 +17,6 @@ import (
 // signer makes an SSH key with which the working copy signs what it commits.
 func (s *story) signer(name string) (file, public string) {
 	s.t.Helper()
-	if _, err := exec.LookPath("ssh-keygen"); err != nil {
-		s.t.Skip("ssh-keygen is not installed")
-	}
 	file = filepath.Join(s.t.TempDir(), name)
 	if out, err := exec.CommandContext(s.t.Context(), "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", file).CombinedOutput(); err != nil {
 		s.t.Fatalf("ssh-keygen: %v: %s", err, out)
