@@ -2,8 +2,11 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +34,7 @@ func anything(rig.Asked) bool { return true }
 // up and does not storm; what was pushed meanwhile is applied when it is back,
 // what was in place is what it was, and nobody restarts anything.
 func TestTheControlPlaneIsGoneForAWhile(t *testing.T) {
-	for _, program := range []string{"kube-apiserver", "etcd"} {
+	for program, gone := range map[string]time.Duration{"kube-apiserver": time.Minute, "etcd": 12 * time.Second} {
 		t.Run(program, func(t *testing.T) {
 			s := newStory(t, "gone")
 			s.app.Spec.Source.Git.Interval.Duration = time.Second
@@ -44,7 +47,6 @@ func TestTheControlPlaneIsGoneForAWhile(t *testing.T) {
 				t.Fatal(err)
 			}
 			asked := proxy.Count(anything)
-			const gone = 12 * time.Second
 			begun := time.Now()
 			commit = s.push(map[string]string{"c00.yaml": configMap("c00", "2"), "c04.yaml": "", "c05.yaml": configMap("c05", "2")})
 			throughout(t, gone, func() error {
@@ -89,12 +91,19 @@ func TestTheControlPlaneIsGoneForAWhile(t *testing.T) {
 // kernel gives: no new revision comes, the last one stays and is still guarded,
 // and the message names the volume.
 func TestTheScratchVolumeIsFull(t *testing.T) {
-	s := newStory(t, "full")
+	t.Run("no room is left", func(t *testing.T) { fullScratch(t, "full", fillVolume(t)) })
+	t.Run("no file may grow", func(t *testing.T) { fullScratch(t, "limited", limitFiles) })
+}
+
+// fullScratch tells the story; fill lets nothing more be written until the
+// function that it returns is called.
+func fullScratch(t *testing.T, name string, fill func(*testing.T) (empty func())) {
+	s := newStory(t, name)
 	commit := s.push(someConfigs(3, "1"))
 	s.create()
 	s.waitReady(commit)
 	before := s.configs()
-	limitFiles(t, 16)
+	empty := fill(t)
 
 	commit = s.push(someConfigs(2, "2"))
 	s.waitRefused(v1alpha1.ReasonSourceUnavailable, "scratch", "has room")
@@ -107,7 +116,7 @@ func TestTheScratchVolumeIsFull(t *testing.T) {
 	s.kubectl("", "-n", s.ns, "patch", "configmap", "c02", "--type=merge", "-p", `{"data":{"key":"by hand"}}`)
 	s.waitValue("c02", "1")
 
-	limitFiles(t, unix.RLIM_INFINITY)
+	empty()
 	s.waitReady(commit)
 	s.waitValue("c01", "2")
 	if _, err := get(t.Context(), s, "c02", &corev1.ConfigMap{}); err != nil {
@@ -115,14 +124,40 @@ func TestTheScratchVolumeIsFull(t *testing.T) {
 	}
 }
 
-// limitFiles bounds the files that the operator may write, until the test ends.
-func limitFiles(t *testing.T, size uint64) {
+// fillVolume runs an operator whose scratch space is a small volume of its own,
+// which only that process sees. It is filled and emptied through /proc.
+func fillVolume(t *testing.T) func(*testing.T) (empty func()) {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "on-a-small-volume")
+	script := `#!/bin/sh
+# The arguments begin with --kubeconfig FILE --scratch DIR.
+exec unshare --user --map-root-user --mount sh -c 'mount -t tmpfs -o size=8m scratch "$4" && exec "$0" "$@"' '` + sandbox.Bin("gitseal-controller") + `' "$@"
+`
+	if err := os.WriteFile(program, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	another := replaced(t, rig.Launch{Program: program, Through: proxy})
+	ballast := filepath.Join(fmt.Sprintf("/proc/%d/root", another.Pid()), another.Scratch, "ballast")
+	return func(t *testing.T) (empty func()) {
+		t.Helper()
+		err := os.WriteFile(ballast, make([]byte, 16<<20), 0o600)
+		if !errors.Is(err, unix.ENOSPC) {
+			t.Fatalf("fill the volume: %v, want that there is no room", err)
+		}
+		return func() { _ = os.Remove(ballast) }
+	}
+}
+
+// limitFiles bounds the files that the operator may write.
+func limitFiles(t *testing.T) (empty func()) {
 	t.Helper()
 	set := func(size uint64) error {
 		return unix.Prlimit(operator.Pid(), unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: size, Max: unix.RLIM_INFINITY}, nil)
 	}
-	if err := set(size); err != nil {
+	if err := set(16); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = set(unix.RLIM_INFINITY) })
+	unlimited := func() { _ = set(unix.RLIM_INFINITY) }
+	t.Cleanup(unlimited)
+	return unlimited
 }
