@@ -86,6 +86,9 @@ func (p *Proxy) CA() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.server.Certificate().Raw})
 }
 
+// Cut ends every connection through the proxy, watches among them.
+func (p *Proxy) Cut() { p.server.CloseClientConnections() }
+
 // Close ends the proxy and every connection through it.
 func (p *Proxy) Close() {
 	p.server.CloseClientConnections()
