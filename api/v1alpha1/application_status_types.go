@@ -63,6 +63,11 @@ type ApplicationStatus struct {
 	// once that request was carried out.
 	// +optional
 	LastHandledSyncAt string `json:"lastHandledSyncAt,omitempty"`
+
+	// lastHandledRefreshAt echoes the annotation gitseal.dev/refresh-requested-at
+	// once the values were read again.
+	// +optional
+	LastHandledRefreshAt string `json:"lastHandledRefreshAt,omitempty"`
 }
 
 // ConfirmationStatus is what `kubectl gitseal confirm` confirms: the prune
@@ -184,6 +189,33 @@ type SecretsStatus struct {
 	// opened counts the values opened.
 	// +optional
 	Opened int32 `json:"opened"`
+	// resolved counts the values that were resolved for ExternalSecrets.
+	// +optional
+	Resolved int32 `json:"resolved,omitempty"`
+	// references are what was asked of stores, by store and key.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=512
+	References []SecretReferenceStatus `json:"references,omitempty"`
+	// moreReferences is how many more there are.
+	// +optional
+	MoreReferences int32 `json:"moreReferences,omitempty"`
+}
+
+// SecretReferenceStatus says which version of a key is in use.
+type SecretReferenceStatus struct {
+	// store that was asked.
+	// +required
+	Store StoreReference `json:"store"`
+	// key at the provider.
+	// +required
+	Key string `json:"key"`
+	// version in use, as the provider names it; "" where it has none.
+	// +optional
+	Version string `json:"version,omitempty"`
+	// changedAt is when this version was first seen.
+	// +optional
+	ChangedAt *metav1.Time `json:"changedAt,omitempty"`
 }
 
 // ResourcesStatus counts the objects of an Application.
@@ -216,7 +248,8 @@ type HistoryEntry struct {
 	// changed counts objects created, configured or pruned.
 	// +required
 	Changed int32 `json:"changed"`
-	// reason of the sync: Revision, Spec, Key, Drift or Requested.
+	// reason of the sync: Revision, Spec, Key, Secret, Drift or
+	// Requested.
 	// +required
 	Reason string `json:"reason"`
 }

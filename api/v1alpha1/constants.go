@@ -64,6 +64,23 @@ const (
 	ReasonOwnedByOther = "OwnedByOther"
 	// ReasonRunFailed: a run-once object failed.
 	ReasonRunFailed = "RunFailed"
+	// ReasonSecretInvalid: an ExternalSecret, or a store in Git, is wrong or
+	// asks for what is not supported, or a value is not what it takes it for.
+	ReasonSecretInvalid = "SecretInvalid"
+	// ReasonSecretMissing: the provider knows no such key, version or property.
+	ReasonSecretMissing = "SecretMissing"
+	// ReasonStoreMissing: there is no such store.
+	ReasonStoreMissing = "StoreMissing"
+	// ReasonStoreInvalid: the store's spec or its credentials are wrong.
+	ReasonStoreInvalid = "StoreInvalid"
+	// ReasonStoreDenied: the store does not serve this Application, key or
+	// property, or the provider does not let the store's identity read it.
+	ReasonStoreDenied = "StoreDenied"
+	// ReasonStoreUnavailable: the provider does not answer, is sealed, or asks to
+	// slow down.
+	ReasonStoreUnavailable = "StoreUnavailable"
+	// ReasonValuesStale: the last good values are older than maxStaleness.
+	ReasonValuesStale = "ValuesStale"
 	// ReasonDriftReported and ReasonContested are those of Drifted.
 	ReasonDriftReported = "DriftReported"
 	ReasonContested     = "Contested"
@@ -75,6 +92,7 @@ const (
 	SyncSpec      = "Spec"
 	SyncDrift     = "Drift"
 	SyncKey       = "Key"
+	SyncSecret    = "Secret"
 	SyncRequested = "Requested"
 )
 
@@ -87,6 +105,10 @@ const (
 
 	// AnnotationSyncRequestedAt asks for a sync whenever its value changes.
 	AnnotationSyncRequestedAt = "gitseal.dev/sync-requested-at"
+
+	// AnnotationRefreshRequestedAt, on an Application, asks for its values to be
+	// read again whenever its value changes.
+	AnnotationRefreshRequestedAt = "gitseal.dev/refresh-requested-at"
 
 	// AnnotationConfirmPrune, on an Application, holds the token of
 	// status.confirmation: the revision and generation for which a prune over
@@ -127,6 +149,9 @@ const (
 	AnnotationPrune = "gitseal.dev/prune"
 	PruneEnabled    = "Enabled"
 	PruneDisabled   = "Disabled"
+	// PruneRelease, on a Secret that an ExternalSecret is merged into, lets go
+	// of what was merged in place of deleting the Secret.
+	PruneRelease = "Release"
 
 	// AnnotationAllowedNamespaces, on a key in the operator's namespace, lists
 	// the namespaces whose Applications may use it, separated by commas.
@@ -158,4 +183,7 @@ const (
 const (
 	OperatorNamespace      = "gitseal-system"
 	OperatorServiceAccount = "gitseal-controller"
+
+	// StoreController, in spec.controller of a store, is this operator.
+	StoreController = "gitseal"
 )

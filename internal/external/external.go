@@ -1,0 +1,56 @@
+// Package external owns the meaning of ExternalSecret manifests
+// (external-secrets.io/v1 and v1beta1, and the generators Password, UUID and
+// Fake): their defaults, what they ask of which store, and how the answers
+// become the keys of a Secret. It must not know a provider's SDK, and reads
+// nothing but through the Resolver that it is given.
+package external
+
+import (
+	"context"
+	"time"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/secret"
+	"github.com/gitseal/gitseal/providers"
+)
+
+// Request asks a store for one value.
+type Request struct {
+	Store v1alpha1.StoreReference
+	Ref   providers.Ref
+	// Properties that will be taken out of it, for access rules; "" is the
+	// whole value.
+	Properties []string
+	// MaxAge is how old the answer may be; negative: any age will do.
+	MaxAge time.Duration
+	// Optional: where the key is not there, what lived of it is to be deleted,
+	// which takes two proofs apart in time.
+	Optional bool
+}
+
+// Answer is what a store says to a Request.
+type Answer struct {
+	Value   secret.Value
+	Version string
+	Dialect providers.Dialect
+	// Read is when the value was read from the provider.
+	Read time.Time
+	// Err is a *failure.Error naming store and key. For an Optional request a
+	// missing key is no error, once it is proven.
+	Err     error
+	Missing bool
+}
+
+// FindRequest asks a store for keys.
+type FindRequest struct {
+	Store  v1alpha1.StoreReference
+	Query  providers.Query
+	MaxAge time.Duration
+}
+
+// Resolver answers what manifests ask for. Answers come in the order of the
+// requests; requests for the same value cost one call.
+type Resolver interface {
+	Resolve(ctx context.Context, requests []Request) []Answer
+	Find(ctx context.Context, request FindRequest) ([]string, error)
+}
