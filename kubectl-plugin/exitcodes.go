@@ -66,6 +66,6 @@ func newExitCodesTopic() *cobra.Command {
      'encrypt' and 'decrypt': no file was changed, if one of them failed.
   2  the command line was not understood; nothing was done.
 
-'get' exits with 0 also when it finds nothing, as kubectl does.`,
+'get' and 'stores' exit with 0 also when they find nothing, as kubectl does.`,
 	}
 }

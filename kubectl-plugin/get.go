@@ -8,31 +8,17 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/duration"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
-	"k8s.io/cli-runtime/pkg/printers"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 )
 
-type getOptions struct {
-	*session
-	name          string
-	allNamespaces bool
-	selector      string
-	print         *genericclioptions.PrintFlags
-
-	namespace string
-	labels    labels.Selector
-	printer   printers.ResourcePrinter // nil: a table
-	wide      bool
-}
+type getOptions struct{ listing }
 
 func newGetCommand(s *session) *cobra.Command {
-	o := &getOptions{session: s, print: genericclioptions.NewPrintFlags("").WithTypeSetter(newScheme())}
+	o := &getOptions{newListing(s, "Application")}
 	cmd := &cobra.Command{
 		Use:               "get [APP]",
 		Short:             "List Applications",
@@ -43,40 +29,11 @@ func newGetCommand(s *session) *cobra.Command {
   kubectl gitseal get -n shop -l tier=web -o wide
   kubectl gitseal get web -o yaml`,
 	}
-	cmd.Flags().BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "List the Applications of all namespaces.")
-	cmd.Flags().StringVarP(&o.selector, "selector", "l", "", "Only Applications with these labels, for instance tier=web.")
-	o.print.AddFlags(cmd)
-	cmd.Flags().Lookup("output").Usage = "Output format: wide, yaml, json, name, jsonpath=... or go-template=..."
-	complete(cmd, "output", fixed("wide", "yaml", "json", "name", "jsonpath=", "go-template="))
+	o.addFlags(cmd)
 	return cmd
 }
 
-func (o *getOptions) Complete(cmd *cobra.Command, args []string) (err error) {
-	if len(args) > 0 {
-		o.name = args[0]
-	}
-	if o.name != "" && (o.allNamespaces || o.selector != "") {
-		return usagef(cmd, "an Application is given by its name: leave out -A and -l")
-	}
-	if o.labels, err = labels.Parse(o.selector); err != nil {
-		return usagef(cmd, "selector: %w", err)
-	}
-	switch *o.print.OutputFormat {
-	case "":
-	case "wide":
-		o.wide = true
-	default:
-		if o.printer, err = o.print.ToPrinter(); err != nil {
-			return usagef(cmd, "%w", err)
-		}
-	}
-	if o.allNamespaces {
-		return nil
-	}
-	o.namespace, err = o.session.namespace()
-	return err
-}
-
+// Run implements verb.
 func (o *getOptions) Run(ctx context.Context) error {
 	c, err := o.client()
 	if err != nil {
@@ -87,84 +44,56 @@ func (o *getOptions) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return o.write(app, []v1alpha1.Application{*app})
+		return o.writeAll(app, []v1alpha1.Application{*app})
 	}
 	list := &v1alpha1.ApplicationList{}
-	err = c.List(ctx, list, client.InNamespace(o.namespace), client.MatchingLabelsSelector{Selector: o.labels})
-	if err != nil {
+	if err := c.List(ctx, list, o.selected()...); err != nil {
 		return fmt.Errorf("list applications: %w", err)
 	}
 	for i := range list.Items {
 		list.Items[i].SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Application"))
 	}
-	return o.write(list, list.Items)
+	return o.writeAll(list, list.Items)
 }
 
-// write prints obj, which is apps in the shape the API server gave it.
-func (o *getOptions) write(obj runtime.Object, apps []v1alpha1.Application) error {
-	byName := *o.print.OutputFormat == "name"
-	switch {
-	case len(apps) == 0 && (o.printer == nil || byName):
-		o.sayf("%s", o.nothing())
-		return nil
-	case byName:
-		return o.writeNames(apps)
-	case o.printer != nil:
-		return o.printer.PrintObj(obj, o.Out)
-	}
-	return o.writeTable(apps)
-}
-
-// writeNames prints one by one: the printer of names takes no typed lists.
-func (o *getOptions) writeNames(apps []v1alpha1.Application) error {
+func (o *getOptions) writeAll(obj runtime.Object, apps []v1alpha1.Application) error {
+	var items []client.Object
 	for i := range apps {
-		if err := o.printer.PrintObj(&apps[i], o.Out); err != nil {
-			return err
-		}
+		items = append(items, &apps[i])
 	}
-	return nil
+	return o.write(obj, items, func() error { return o.writeTable(apps) })
 }
 
 func (o *getOptions) writeTable(apps []v1alpha1.Application) error {
-	headings := []string{"NAME", "READY", "REASON", "NOTES", "REVISION", "POLICY", "AGE"}
-	if o.allNamespaces {
-		headings = append([]string{"NAMESPACE"}, headings...)
-	}
+	headings := o.headings("NAME", "READY", "REASON", "NOTES", "REVISION", "POLICY", "AGE")
 	if o.wide {
 		headings = append(headings, "DRIFT", "CONFLICTS", "RUNS", "MESSAGE")
 	}
 	t := o.newTable(headings...)
 	for i := range apps {
-		t.row(o.cells(&apps[i])...)
+		t.row(o.row(&apps[i])...)
 	}
 	return t.flush()
 }
 
-// nothing is what kubectl says when it finds nothing.
-func (o *getOptions) nothing() string {
-	if o.allNamespaces {
-		return "No resources found"
-	}
-	return fmt.Sprintf("No resources found in %s namespace.", o.namespace)
-}
-
-func (o *getOptions) cells(app *v1alpha1.Application) []string {
-	ready := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionReady)
-	if ready == nil {
-		ready = &metav1.Condition{Status: metav1.ConditionUnknown}
-	}
-	cells := []string{
+func (o *getOptions) row(app *v1alpha1.Application) []string {
+	ready := readyOf(app.Status.Conditions)
+	cells := o.cells(app.Namespace,
 		app.Name, string(ready.Status), orNone(ready.Reason), orNone(notes(app)), orNone(shortRevision(app.Status.Source)),
-		string(app.Spec.Secrets.Policy), o.age(app.CreationTimestamp),
-	}
-	if o.allNamespaces {
-		cells = append([]string{app.Namespace}, cells...)
-	}
+		string(app.Spec.Secrets.Policy), o.age(app.CreationTimestamp))
 	if o.wide {
 		s := app.Status
 		cells = append(cells, fmt.Sprint(len(s.Drift)), fmt.Sprint(len(s.Conflicts)), fmt.Sprint(len(s.Runs)), ready.Message)
 	}
 	return cells
+}
+
+// readyOf is the condition Ready, Unknown where there is none.
+func readyOf(conditions []metav1.Condition) metav1.Condition {
+	if ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady); ready != nil {
+		return *ready
+	}
+	return metav1.Condition{Status: metav1.ConditionUnknown}
 }
 
 // notes are the conditions that an Application may have beside Ready.

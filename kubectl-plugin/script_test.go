@@ -132,35 +132,45 @@ func (c *cluster) setup(t *testing.T, env *testscript.Env, kubeconfig string) er
 	return nil
 }
 
-// apply FILE creates the Applications in a file, in $NS: what kubectl apply
-// would do, checked by the CRD.
+// apply FILE creates the objects of our kinds in a file, in $NS: what kubectl
+// apply would do, checked by the CRD.
 func (c *cluster) apply(ts *testscript.TestScript, neg bool, args []string) {
 	for _, document := range strings.Split(ts.ReadFile(args[0]), "\n---\n") {
 		var meta metav1.TypeMeta
 		ts.Check(yaml.Unmarshal([]byte(document), &meta))
-		if meta.Kind != "Application" {
+		if meta.APIVersion != v1alpha1.GroupVersion.String() {
 			continue
 		}
-		app := &unstructured.Unstructured{} // as written, without a Go type's zero values
-		ts.Check(yaml.Unmarshal([]byte(document), app))
-		app.SetNamespace(ts.Getenv("NS"))
-		err := c.Create(context.Background(), app)
+		object := &unstructured.Unstructured{} // as written, without a Go type's zero values
+		ts.Check(yaml.Unmarshal([]byte(document), object))
+		object.SetNamespace(ts.Getenv("NS"))
+		if meta.Kind == string(v1alpha1.KindClusterSecretStore) { // there is one of it for all scripts
+			object.SetNamespace("")
+			object.SetName(ts.Getenv("NS"))
+			ts.Defer(func() { _ = c.Delete(context.Background(), object) })
+		}
+		err := c.Create(context.Background(), object)
 		if neg != (err != nil) {
-			ts.Fatalf("apply %s: %v", app.GetName(), err)
+			ts.Fatalf("apply %s: %v", object.GetName(), err)
 		}
 	}
 }
 
-// report APP FILE writes a status as the operator would.
+// report [KIND/]NAME FILE writes a status as the operator would, of an
+// Application unless KIND is given.
 func (c *cluster) report(ts *testscript.TestScript, _ bool, args []string) {
-	c.patchStatus(ts, args[0], map[string]any{}, args[1])
+	kind, name, given := strings.Cut(args[0], "/")
+	if !given {
+		kind, name = "Application", args[0]
+	}
+	c.patchStatus(ts, kind, name, map[string]any{}, args[1])
 }
 
 // handle APP FILE waits for a requested sync and reports that it was carried
 // out, with the status in the file.
 func (c *cluster) handle(ts *testscript.TestScript, _ bool, args []string) {
 	requestedAt := c.requested(ts, args[0])
-	c.patchStatus(ts, args[0], map[string]any{"lastHandledSyncAt": requestedAt}, args[1])
+	c.patchStatus(ts, "Application", args[0], map[string]any{"lastHandledSyncAt": requestedAt}, args[1])
 }
 
 // requested polls for the request with a deadline: the test watches nothing
@@ -187,15 +197,21 @@ func (c *cluster) application(ts *testscript.TestScript, name string) *v1alpha1.
 	return app
 }
 
-func (c *cluster) patchStatus(ts *testscript.TestScript, name string, status map[string]any, file string) {
-	app := c.application(ts, name)
+func (c *cluster) patchStatus(ts *testscript.TestScript, kind, name string, status map[string]any, file string) {
+	object := &unstructured.Unstructured{}
+	object.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
+	key := client.ObjectKey{Namespace: ts.Getenv("NS"), Name: name}
+	if kind == string(v1alpha1.KindClusterSecretStore) {
+		key.Namespace = ""
+	}
+	ts.Check(c.Get(context.Background(), key, object))
 	ts.Check(yaml.Unmarshal([]byte(ts.ReadFile(file)), &status))
-	status["observedGeneration"] = app.Generation
+	status["observedGeneration"] = object.GetGeneration()
 	raw, err := yaml.Marshal(map[string]any{"status": status})
 	ts.Check(err)
 	raw, err = yaml.YAMLToJSON(raw)
 	ts.Check(err)
-	ts.Check(c.Status().Patch(context.Background(), app, client.RawPatch(types.MergePatchType, raw)))
+	ts.Check(c.Status().Patch(context.Background(), object, client.RawPatch(types.MergePatchType, raw)))
 }
 
 // may VERB secrets/NAME checks what the operator's ServiceAccount may do in $NS.

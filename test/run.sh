@@ -19,11 +19,11 @@ trap 'exit 130' INT TERM
 
 bin/sandbox up --dir "$dir" --assets bin/control-plane --detach
 bin/control-plane/kubectl --kubeconfig "$dir/kubeconfig" apply --server-side -k config/default >/dev/null
-bin/control-plane/kubectl --kubeconfig "$dir/kubeconfig" wait --for=condition=Established --timeout=60s crd/applications.gitseal.dev >/dev/null
+bin/control-plane/kubectl --kubeconfig "$dir/kubeconfig" wait --for=condition=Established --timeout=60s crd/applications.gitseal.dev crd/secretstores.gitseal.dev crd/clustersecretstores.gitseal.dev >/dev/null
 export GITSEAL_TEST_KUBECONFIG="$dir/kubeconfig"
 
 echo "== unit, CRD validation and CLI"
-go test -count=1 -timeout 15m ./api/... ./cmd/... ./controllers/... ./internal/... ./kubectl-plugin/...
+go test -count=1 -timeout 15m ./api/... ./cmd/... ./controllers/... ./internal/... ./kubectl-plugin/... ./providers/...
 echo "== sandbox"
 (cd test/sandbox && go test -count=1 -timeout 10m ./...)
 echo "== end to end"

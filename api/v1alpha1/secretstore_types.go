@@ -28,6 +28,7 @@ type SecretStore struct {
 
 	// status is what the operator found.
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status SecretStoreStatus `json:"status,omitzero"`
 }
 
@@ -64,6 +65,7 @@ type ClusterSecretStore struct {
 
 	// status is what the operator found.
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status SecretStoreStatus `json:"status,omitzero"`
 }
 

@@ -118,7 +118,11 @@ func TestValidation(t *testing.T) {
 		"SOPS with a key beside":            {[]string{"secrets={policy: SOPS, sops: {keys: [{secretRef: {name: k}}]}}"}, ""},
 		"SOPS without its block":            {[]string{"secrets={policy: SOPS}"}, block},
 		"None with the block of SOPS":       {[]string{"secrets={policy: None, sops: {keys: [{keyRef: {name: k}}]}}"}, block},
-		"a policy that is not there yet":    {[]string{"secrets={policy: Sealed}"}, `Unsupported value: "Sealed": supported values: "SOPS", "None"`},
+		"a policy that is not there yet":    {[]string{"secrets={policy: Sealed}"}, `Unsupported value: "Sealed": supported values: "SOPS", "External", "None"`},
+		"policy External":                   {[]string{"secrets={policy: External, external: {storeRef: {name: v}, interval: 15m, maxStaleness: 0s}}"}, ""},
+		"policy External without its block": {[]string{"secrets={policy: External}"}, ""},
+		"the external block elsewhere":      {[]string{"secrets={policy: None, external: {}}"}, "only policy External may have the external block"},
+		"an interval of values too short":   {[]string{"secrets={policy: External, external: {interval: 1s}}"}, "interval must be between 10s and 8760h"},
 		"no policy":                         {[]string{"secrets={}"}, required},
 		"no secrets at all":                 {[]string{"secrets="}, required},
 		"SOPS without keys":                 {[]string{"secrets={policy: SOPS, sops: {keys: []}}"}, "should have at least 1 items"},
@@ -229,7 +233,7 @@ func TestARefOtherThanABranchKeepsNoDefaultBranch(t *testing.T) {
 
 func TestSamplesAreValid(t *testing.T) {
 	c, _ := connect(t)
-	files, err := filepath.Glob("../../config/samples/application_*.yaml")
+	files, err := filepath.Glob("../../config/samples/*_*.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no samples found: %v", err)
 	}
@@ -245,20 +249,23 @@ func TestSamplesAreValid(t *testing.T) {
 				if err := yaml.Unmarshal([]byte(doc), &o.Object); err != nil {
 					t.Fatal(err)
 				}
-				if o.GetKind() != "Application" {
+				fits := map[string]any{"Application": &v1alpha1.Application{}, "SecretStore": &v1alpha1.SecretStore{}, "ClusterSecretStore": &v1alpha1.ClusterSecretStore{}}[o.GetKind()]
+				if o.GroupVersionKind().GroupVersion() != v1alpha1.GroupVersion || fits == nil {
 					continue
 				}
 				found = true
-				o.SetNamespace("default")
+				if o.GetKind() != "ClusterSecretStore" {
+					o.SetNamespace("default")
+				}
 				if err := client.WithFieldValidation(c, metav1.FieldValidationStrict).Create(t.Context(), o); err != nil {
 					t.Errorf("%s is refused: %v", o.GetName(), err)
 				}
-				if err := yaml.UnmarshalStrict([]byte(doc), &v1alpha1.Application{}); err != nil {
+				if err := yaml.UnmarshalStrict([]byte(doc), fits); err != nil {
 					t.Errorf("%s does not fit the Go type: %v", o.GetName(), err)
 				}
 			}
 			if !found {
-				t.Error("the sample holds no Application")
+				t.Error("the sample holds no object of a kind of ours")
 			}
 		})
 	}
