@@ -62,6 +62,8 @@ const (
 	ReasonObjectConflict = "ObjectConflict"
 	// ReasonOwnedByOther: another tool owns an object that is there already.
 	ReasonOwnedByOther = "OwnedByOther"
+	// ReasonTargetMissing: the Secret that another one is merged into is not there.
+	ReasonTargetMissing = "TargetMissing"
 	// ReasonRunFailed: a run-once object failed.
 	ReasonRunFailed = "RunFailed"
 	// ReasonSecretInvalid: an ExternalSecret, or a store in Git, is wrong or
@@ -124,9 +126,12 @@ const (
 	AnnotationDigest = "gitseal.dev/digest"
 
 	// AnnotationApply, on an object in Git, is Once to create it where it is
-	// absent and to leave it alone from then on.
+	// absent and to leave it alone from then on. ApplyMerge is for a Secret that
+	// is pruned by PruneRelease: it is never created, and waited for where it is
+	// absent.
 	AnnotationApply = "gitseal.dev/apply"
 	ApplyOnce       = "Once"
+	ApplyMerge      = "Merge"
 
 	// AnnotationSyncWave, on an object in Git, is a whole number; lower waves
 	// are applied and healthy before higher ones. Default: 0. Argo CD's
@@ -150,7 +155,8 @@ const (
 	PruneEnabled    = "Enabled"
 	PruneDisabled   = "Disabled"
 	// PruneRelease, on a Secret that an ExternalSecret is merged into, lets go
-	// of what was merged in place of deleting the Secret.
+	// of what was merged in place of deleting the Secret. Whoever else owns it
+	// keeps it.
 	PruneRelease = "Release"
 
 	// AnnotationAllowedNamespaces, on a key in the operator's namespace, lists

@@ -36,6 +36,8 @@ var foreignManagers = []string{
 	"before-first-apply",
 }
 
+const anotherApplySet = "another ApplySet"
+
 // mark is what shows that another tool owns an object.
 type mark struct {
 	tool  string
@@ -74,7 +76,7 @@ func marksOf(m *metav1.PartialObjectMetadata, o live.Object) []mark {
 		add(true, "the controller of "+owner.Kind, named(owner.Kind, "", owner.Name))
 	}
 	// An ApplySet of an Application of ours that is gone shows our field manager.
-	add(o.ApplySet != "" && o.Owned == 0, "another ApplySet", bounded(o.ApplySet))
+	add(o.ApplySet != "" && o.Owned == 0, anotherApplySet, bounded(o.ApplySet))
 	return marks
 }
 

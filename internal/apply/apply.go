@@ -73,6 +73,10 @@ type Item struct {
 	Run string
 	// Once: it is created where it is absent, and left alone from then on.
 	Once bool
+	// Merged: it is somebody else's, who keeps it; only what Git says of it is
+	// applied. Awaited: it is merged into what is there, and never created.
+	Merged  bool
+	Awaited bool
 	// HasStatus: the API server's answer tells the object's health.
 	HasStatus bool
 	// HasTokens: values are injected when it is sent, so no answer about it

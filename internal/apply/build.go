@@ -114,6 +114,10 @@ func (b *builder) item(o render.Object) (Item, error) {
 	if err != nil {
 		return Item{}, err
 	}
+	merged, awaited, err := mergedInto(o)
+	if err != nil {
+		return Item{}, err
+	}
 	own := b.member(o, namespaced)
 	id := ID{GroupKind: gvk.GroupKind(), Namespace: own.GetNamespace(), Name: own.GetName()}
 	ignored := rulesFor(b.target.Ignore, id)
@@ -133,6 +137,8 @@ func (b *builder) item(o render.Object) (Item, error) {
 		Wave:      waveOf(gvk.GroupKind()),
 		Run:       run,
 		Once:      once,
+		Merged:    merged,
+		Awaited:   awaited,
 		HasStatus: health.HasStatus(gvk.GroupKind()),
 		HasTokens: holdsTokens(own.Object),
 		Brought:   brought,

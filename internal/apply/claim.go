@@ -48,6 +48,8 @@ type claim struct {
 	scaled bool
 	// adopt is what to clear away first.
 	adopt *adoption
+	// later: what comes in a lower sync wave may make the object.
+	later bool
 }
 
 // neverVersion is a resource version that no object has: etcd's first write
@@ -73,6 +75,9 @@ func (c *claim) bind(body []byte) ([]byte, error) {
 		want = map[string]string{"resourceVersion": c.version, "uid": string(c.uid)}
 	}
 	for field, value := range want {
+		if value == "" {
+			continue // at any version
+		}
 		metadata[field], _ = json.Marshal(value) // a string can be
 	}
 	bound, err := json.Marshal(metadata)
@@ -126,6 +131,7 @@ func Conflicts(err error) []Conflict {
 func (e *Engine) Claim(ctx context.Context, t Target, items []Item, ledger *Ledger, rules Rules) ([]Item, error) {
 	own := t.ApplySet()
 	claimed := slices.Clone(items)
+	first := lowestWave(items)
 	var unseen []*Item
 	var errs []error
 	for i := range claimed {
@@ -133,15 +139,17 @@ func (e *Engine) Claim(ctx context.Context, t Target, items []Item, ledger *Ledg
 		if item.Once {
 			continue // what is there is nobody's to take
 		}
-		item.claim = &claim{rules: rules, own: own}
+		item.claim = &claim{rules: rules, own: own, later: item.SyncWave > first}
 		o, presence := e.watches.Find(item.Scope, item.key(), 0)
 		_, known := ledger.get(item.ID)
 		before := ledger.claimOf(item.ID)
 		switch {
-		case presence == live.Present && o.ApplySet == own, presence == live.Unknown && known:
+		case item.Awaited && presence == live.Present && o.ApplySet == own:
+			item.claim.uid = o.UID
+		case !item.Awaited && (presence == live.Present && o.ApplySet == own || presence == live.Unknown && known):
 			item.claim = nil
-		case item.Brought, presence == live.Absent && known:
-		case presence != live.Present && before != nil && before.rules.Adopt == rules.Adopt:
+		case item.Brought, !item.Awaited && presence == live.Absent && known:
+		case presence != live.Present && before != nil && before.rules.Adopt == rules.Adopt && (before.uid != "" || !item.Awaited):
 			held := *before
 			held.rules = rules
 			item.claim, item.scaled = &held, held.scaled
@@ -338,15 +346,18 @@ func (e *Engine) listMetadata(ctx context.Context, items []*Item) (metadataByKey
 
 // decide turns what is there of an item into a claim, or says whose it is.
 func (e *Engine) decide(ctx context.Context, item *Item, m *metav1.PartialObjectMetadata) error {
-	c := claim{rules: item.claim.rules, own: item.claim.own}
+	c := claim{rules: item.claim.rules, own: item.claim.own, later: item.claim.later}
 	if m == nil {
 		item.claim = &c
-		return nil
+		return item.awaits()
 	}
 	o := live.Describe(m)
 	item.scaled = o.Scaled
 	if o.ApplySet == c.own {
 		item.claim = nil
+		if item.Awaited {
+			c.uid, item.claim = m.UID, &c
+		}
 		return nil
 	}
 	if err := e.taken(ctx, *item, o); err != nil {
@@ -354,10 +365,10 @@ func (e *Engine) decide(ctx context.Context, item *Item, m *metav1.PartialObject
 	}
 	c.uid, c.version, c.scaled = m.UID, m.ResourceVersion, o.Scaled
 	if !c.rules.Adopt {
-		if marks := marksOf(m, o); len(marks) > 0 {
+		if marks := standingAgainst(*item, marksOf(m, o)); len(marks) > 0 {
 			return marks[0].refusal(*item)
 		}
-	} else {
+	} else if !item.Merged {
 		c.adopt = adoptionOf(m, o, c.own, item.Scope.Resource.GroupVersion().String())
 	}
 	item.claim = &c
@@ -408,10 +419,13 @@ const maxTakes = 5
 // take sends an item under its claim. Where that does not hold any more, it
 // looks again and decides anew.
 func (e *Engine) take(ctx context.Context, item Item, ledger *Ledger, values *secret.Set) (answer, error) {
+	item = item.due()
 	for range maxTakes {
-		a, err := e.adoptAndSend(ctx, item, ledger, values)
-		if !errors.Is(err, errLost) {
-			return a, err
+		if !item.unfound() {
+			a, err := e.adoptAndSend(ctx, item, ledger, values)
+			if !errors.Is(err, errLost) {
+				return a, err
+			}
 		}
 		m, err := e.getMetadata(ctx, item)
 		if err != nil {

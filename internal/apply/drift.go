@@ -86,6 +86,9 @@ func (e *Engine) examine(ctx context.Context, item Item, ledger *Ledger, values 
 		if err != nil {
 			return nil, false, err
 		}
+		if have == nil && item.Awaited {
+			return nil, false, item.missing()
+		}
 		if have == nil {
 			drift = &Drift{ID: item.ID, Deleted: true}
 			ledger.found(item, 0, drift)

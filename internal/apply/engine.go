@@ -253,12 +253,13 @@ func (e *Engine) established(ctx context.Context, wave []Item) error {
 	return nil
 }
 
-// Prune deletes stale members as the watches saw them. One that was changed
-// meanwhile may belong to somebody else by now: its watch will tell.
+// Prune deletes stale members as the watches saw them, and lets go of those
+// that are somebody else's. One that was changed meanwhile may belong to
+// somebody else by now: its watch will tell.
 func (e *Engine) Prune(ctx context.Context, stale []Member) (pruned int, err error) {
 	var errs []error
 	for _, m := range stale {
-		did, err := e.remove(ctx, m, metav1.DeletePropagationBackground)
+		did, err := e.part(ctx, m)
 		if err != nil {
 			errs = append(errs, err)
 		}
@@ -267,6 +268,13 @@ func (e *Engine) Prune(ctx context.Context, stale []Member) (pruned int, err err
 		}
 	}
 	return pruned, errors.Join(errs...)
+}
+
+func (e *Engine) part(ctx context.Context, m Member) (did bool, err error) {
+	if m.merged() {
+		return e.letGo(ctx, m)
+	}
+	return e.remove(ctx, m, metav1.DeletePropagationBackground)
 }
 
 func (e *Engine) remove(ctx context.Context, m Member, dependents metav1.DeletionPropagation) (did bool, err error) {

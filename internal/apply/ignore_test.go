@@ -228,7 +228,7 @@ func TestWhatIsAppliedOnce(t *testing.T) {
 		t.Errorf("Compare() = %+v once it is gone, want it to be looked at", p)
 	}
 	_, err := w.Build(w.target, objects(t, strings.Replace(once, "Once", "Twice", 1)))
-	want := `app.yaml:1: ConfigMap "a": annotation gitseal.dev/apply is "Twice": the only value is Once`
+	want := `app.yaml:1: ConfigMap "a": annotation gitseal.dev/apply is "Twice": the values are Once and Merge`
 	if err == nil || failure.From(err, "").Message() != want {
 		t.Errorf("Build() = %v, want %s", err, want)
 	}

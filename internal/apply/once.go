@@ -20,9 +20,11 @@ func appliedOnce(o render.Object) (bool, error) {
 		return false, nil
 	case v1alpha1.ApplyOnce:
 		return true, nil
+	case v1alpha1.ApplyMerge:
+		return false, nil
 	default:
 		return false, failure.Stallf(v1alpha1.ReasonObjectInvalid, "%s: %s %q: annotation %s is %q", o.Origin, o.GetKind(), o.GetName(), v1alpha1.AnnotationApply, v).
-			WithHint("the only value is %s", v1alpha1.ApplyOnce)
+			WithHint("the values are %s and %s", v1alpha1.ApplyOnce, v1alpha1.ApplyMerge)
 	}
 }
 
