@@ -16,8 +16,11 @@ import (
 
 // Request asks a store for one value.
 type Request struct {
-	Store v1alpha1.StoreReference
-	Ref   providers.Ref
+	// Namespace of the ExternalSecret, in which a store of the same revision is
+	// looked for first.
+	Namespace string
+	Store     v1alpha1.StoreReference
+	Ref       providers.Ref
 	// Properties that will be taken out of it, for access rules; "" is the
 	// whole value.
 	Properties []string
@@ -43,9 +46,13 @@ type Answer struct {
 
 // FindRequest asks a store for keys.
 type FindRequest struct {
-	Store  v1alpha1.StoreReference
-	Query  providers.Query
-	MaxAge time.Duration
+	Namespace string // as that of a Request
+	Store     v1alpha1.StoreReference
+	Query     providers.Query
+	MaxAge    time.Duration
+	// Optional: where nothing matches, what lived of it is to be deleted, which
+	// takes two proofs apart in time: until then the answer is an error.
+	Optional bool
 }
 
 // Resolver answers what manifests ask for. Answers come in the order of the
