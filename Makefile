@@ -26,6 +26,7 @@ bin/gitseal-controller bin/kubectl-gitseal: bin/%: $(GO_SOURCES) go.mod
 	@CGO_ENABLED=0 go build -ldflags '-s -w' -o $@ ./cmd/$*
 
 include test/sandbox/control-plane.mk
+include test/vaultserver/vaultserver.mk
 
 .PHONY: install
 install: control-plane ## Install the CRDs and the operator on the cluster of KUBECONFIG.
@@ -38,7 +39,7 @@ uninstall: control-plane ## Remove what install put there; delete the Applicatio
 ##@ Test
 
 .PHONY: test
-test: build control-plane ## Run all tests: unit, CRD validation, CLI and end to end.
+test: build control-plane bin/vaultserver ## Run all tests: unit, CRD validation, CLI and end to end.
 	@test/run.sh
 
 .PHONY: bench
@@ -76,6 +77,7 @@ fmt: ## Format the code.
 vet: ## Vet the code.
 	go vet ./...
 	cd test/sandbox && go vet ./...
+	cd test/vaultserver && CGO_ENABLED=0 go vet -trimpath ./...
 
 .PHONY: lint
 lint: bin/golangci-lint ## Lint the code.

@@ -15,8 +15,9 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Proxy stands between an operator and the API server and passes everything
-// on, but for what a test tells it to do instead. It remembers what was asked.
+// Proxy stands between an operator and the API server, or a Vault, and passes
+// everything on, but for what a test tells it to do instead. It remembers what
+// was asked.
 type Proxy struct {
 	server *httptest.Server
 	onward *httputil.ReverseProxy
@@ -61,6 +62,11 @@ func (r *Rig) Proxy() (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newProxy(target, transport), nil
+}
+
+// newProxy starts a proxy before any server.
+func newProxy(target *url.URL, transport http.RoundTripper) *Proxy {
 	p := &Proxy{}
 	quiet := log.New(io.Discard, "", 0)
 	p.onward = &httputil.ReverseProxy{
@@ -75,10 +81,10 @@ func (r *Rig) Proxy() (*Proxy, error) {
 	p.server.EnableHTTP2 = true
 	p.server.Config.ErrorLog = quiet
 	p.server.StartTLS()
-	return p, nil
+	return p
 }
 
-// URL is where an operator reaches the API server through the proxy.
+// URL is where the server is reached through the proxy.
 func (p *Proxy) URL() string { return p.server.URL }
 
 // CA is the certificate by which the proxy is known.
