@@ -1,0 +1,179 @@
+package store
+
+import (
+	"encoding/json"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	kjson "sigs.k8s.io/json"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/failure"
+	"github.com/gitseal/gitseal/internal/render"
+)
+
+// ExternalSecretsGroup is the API group of stores that are understood, and not
+// applied, where they are found in Git.
+const ExternalSecretsGroup = "external-secrets.io"
+
+// IsStore reports whether an object from Git is a store that FromGit
+// understands. A ClusterSecretStore of gitseal's own is not: it is for several
+// Applications, and only the one of the cluster counts.
+func IsStore(o render.Object) bool {
+	kind := o.GroupVersionKind()
+	switch kind.Group {
+	case ExternalSecretsGroup:
+		return kind.Kind == string(v1alpha1.KindSecretStore) || kind.Kind == string(v1alpha1.KindClusterSecretStore)
+	case v1alpha1.GroupVersion.Group:
+		return kind.Kind == string(v1alpha1.KindSecretStore)
+	}
+	return false
+}
+
+// FromGit reads a store that was rendered from Git, for which IsStore holds,
+// and validates it. It serves the Application of that namespace alone, and what
+// it names is read there: whoever may write to Git gains nothing by it that the
+// namespace has not given. The error is a *failure.Error that names the field.
+func FromGit(o render.Object, applicationNamespace string) (Store, error) {
+	s := Store{
+		Kind: v1alpha1.StoreKind(o.GetKind()), Name: o.GetName(), Origin: o.Origin.String(),
+		Home: applicationNamespace, Private: true,
+	}
+	if s.Kind == v1alpha1.KindSecretStore {
+		s.Namespace = o.GetNamespace()
+	}
+	kind := o.GroupVersionKind()
+	if v := kind.Version; kind.Group == ExternalSecretsGroup && v != "v1" && v != "v1beta1" ||
+		kind.Group == v1alpha1.GroupVersion.Group && v != v1alpha1.GroupVersion.Version {
+		return s, s.invalid("apiVersion %q is not supported", o.GetAPIVersion()).WithHint("write it as external-secrets.io/v1")
+	}
+	spec, ok := o.Object["spec"].(map[string]any)
+	if !ok {
+		return s, s.invalid("spec is missing")
+	}
+	if err := s.known(spec, kind.Group == ExternalSecretsGroup); err != nil {
+		return s, err
+	}
+	if err := s.decode(spec); err != nil {
+		return s, err
+	}
+	if s.Kind == v1alpha1.KindSecretStore && kind.Group == ExternalSecretsGroup {
+		s.Spec.Conditions = nil // external-secrets.io gives them no meaning there
+	}
+	setDefaults(&s.Spec.Provider)
+	return s, s.Validate()
+}
+
+// known refuses by name what gitseal does not read.
+func (s Store) known(spec map[string]any, foreign bool) error {
+	provider, ok := spec["provider"].(map[string]any)
+	if !ok || len(provider) == 0 {
+		return s.invalid("spec.provider is missing")
+	}
+	supported := []string{"aws", "gcpsm", "kubernetes", "vault"}
+	if !foreign {
+		supported = append(supported, "file", "plugin")
+	} else if own := owned(spec, "access", "limits"); own != "" {
+		return s.invalid("spec.%s is not a field of %s", own, ExternalSecretsGroup).WithHint("write the store as %s", v1alpha1.GroupVersion)
+	}
+	for _, name := range slices.Sorted(maps.Keys(provider)) {
+		if slices.Contains(supported, name) {
+			continue
+		}
+		f := s.invalid("spec.provider.%s is not supported", shown(name))
+		if name == "fake" {
+			return f.WithHint("keep values of tests in a directory: provider file of a %s SecretStore", v1alpha1.GroupVersion)
+		}
+		return f.WithHint("gitseal reads aws, gcpsm, vault and kubernetes; others come as plugins")
+	}
+	return nil
+}
+
+func owned(spec map[string]any, fields ...string) string {
+	for _, f := range fields {
+		if _, ok := spec[f]; ok {
+			return f
+		}
+	}
+	return ""
+}
+
+const maxShown = 64
+
+// shown cuts what somebody else wrote to what a message takes.
+func shown(name string) string {
+	if len(name) > maxShown {
+		return strings.ToValidUTF8(name[:maxShown], "") + "…"
+	}
+	return name
+}
+
+// decode takes a spec strictly: a field that is not understood would be
+// something that its author relies on.
+func (s *Store) decode(spec map[string]any) error {
+	raw, err := json.Marshal(map[string]any{"spec": spec})
+	if err != nil {
+		return s.invalid("spec cannot be read")
+	}
+	var into struct {
+		Spec v1alpha1.SecretStoreSpec `json:"spec"`
+	}
+	strict, err := kjson.UnmarshalStrict(raw, &into)
+	if err != nil {
+		return s.undecodable(err)
+	}
+	for _, e := range strict {
+		if f, ok := e.(kjson.FieldError); ok { //nolint:errorlint // the package gives them as they are
+			return s.invalid("%s is not supported", shown(f.FieldPath())).WithHint("remove the field, or see which ones there are in the documentation of SecretStore")
+		}
+		return s.invalid("spec holds a field that is not supported")
+	}
+	s.Spec = into.Spec
+	return nil
+}
+
+// fieldOf finds the field in an error of the decoder, of which nothing else is
+// told: it may quote what stands there.
+var fieldOf = regexp.MustCompile(`Go struct field [^ ]*?\.(spec\.[A-Za-z.]+) of type`)
+
+func (s Store) undecodable(err error) *failure.Error {
+	if found := fieldOf.FindStringSubmatch(err.Error()); found != nil {
+		return s.invalid("%s is of the wrong type", found[1])
+	}
+	return s.invalid("spec holds a field of the wrong type")
+}
+
+// setDefaults does as the CRD would.
+func setDefaults(p *v1alpha1.StoreProvider) {
+	fill := func(field *string, with string) {
+		if *field == "" {
+			*field = with
+		}
+	}
+	switch {
+	case p.AWS != nil:
+		fill(&p.AWS.Service, "SecretsManager")
+	case p.GCPSM != nil:
+		fill(&p.GCPSM.SecretVersionSelectionPolicy, "LatestOrFail")
+	case p.Kubernetes != nil:
+		fill(&p.Kubernetes.RemoteNamespace, "default")
+	case p.File != nil:
+		fill(&p.File.Directory, ".")
+	case p.Vault != nil:
+		fill(&p.Vault.Version, "v2")
+		a := p.Vault.Auth
+		switch {
+		case a == nil:
+		case a.AppRole != nil:
+			fill(&a.AppRole.Path, "approle")
+		case a.Kubernetes != nil:
+			fill(&a.Kubernetes.Path, "kubernetes")
+		case a.JWT != nil:
+			fill(&a.JWT.Path, "jwt")
+		case a.Cert != nil:
+			fill(&a.Cert.Path, "cert")
+		}
+	}
+}
