@@ -134,6 +134,10 @@ func TestImportsPointOneWay(t *testing.T) {
 				return under(i, module+"internal/external", module+"internal/store", module+"internal/fetch", module+"controllers") ||
 					strings.HasPrefix(i, module+"providers/") && !strings.HasPrefix(i, module+"providers/plugin/") // a plugin's protocol is a package of its own
 			}},
+		"stores know no backend": {[]string{"internal/store"},
+			func(i string) bool {
+				return strings.HasPrefix(i, module+"providers/") || under(i, "k8s.io/client-go", "sigs.k8s.io/controller-runtime", "net/http", module+"internal/live", module+"internal/apply")
+			}},
 		"controllers name no provider": {[]string{"controllers"},
 			func(i string) bool { return under(i, module+"providers") && i != module+"providers" }},
 		"controllers do not reach into the CLI": {[]string{"controllers", "internal"},
