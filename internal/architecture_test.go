@@ -138,6 +138,11 @@ func TestImportsPointOneWay(t *testing.T) {
 			func(i string) bool {
 				return strings.HasPrefix(i, module+"providers/") || under(i, "k8s.io/client-go", "sigs.k8s.io/controller-runtime", "net/http", module+"internal/live", module+"internal/apply")
 			}},
+		"the fetch layer knows neither manifests nor the cluster": {[]string{"internal/fetch"},
+			func(i string) bool {
+				return under(i, module+"internal/external", module+"internal/store", module+"internal/apply", module+"internal/live", "k8s.io/client-go", "sigs.k8s.io/controller-runtime") ||
+					strings.HasPrefix(i, module+"providers/")
+			}},
 		"controllers name no provider": {[]string{"controllers"},
 			func(i string) bool { return under(i, module+"providers") && i != module+"providers" }},
 		"controllers do not reach into the CLI": {[]string{"controllers", "internal"},

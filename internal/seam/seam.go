@@ -1,7 +1,7 @@
 // Package seam is where every effect of the operator on the outside passes
 // through, one way per kind: API calls through Transport, questions to a Git
-// server where internal/source asks them, over HTTP and SSH alike, randomness
-// through Reader; the clock is an interface wherever it is used. A Gate can
+// server where internal/source asks them, over HTTP and SSH alike, calls to
+// providers where internal/fetch makes them, randomness through Reader; the clock is an interface wherever it is used. A Gate can
 // count the effects, stop or fail the k-th, or lose its answer, which is how
 // crash safety is tested. In production there is no gate and nothing in
 // between.
@@ -20,6 +20,9 @@ const (
 	API    Kind = "api"
 	Git    Kind = "git"
 	Random Kind = "random"
+	// Provider is a call to a provider of values, named by the provider's kind
+	// and the operation, for instance "vault get".
+	Provider Kind = "provider"
 )
 
 // Call is one effect. Name holds method and path, never a query or a body.

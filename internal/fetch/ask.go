@@ -1,0 +1,119 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gitseal/gitseal/providers"
+)
+
+// want is a question, and how old the answer may be.
+type want struct {
+	question
+	query  providers.Query
+	maxAge time.Duration
+}
+
+// ask answers from the cache what it can, and joins or begins a flight for
+// each of the rest.
+func (c *Client) ask(ctx context.Context, wanted []want, maxStaleness time.Duration) []Outcome {
+	outcomes := make([]Outcome, len(wanted))
+	flights := make([]*flight, len(wanted))
+	c.mu.Lock()
+	now := c.f.o.Clock.Now()
+	c.used = now
+	for i, w := range wanted {
+		if a, ok := c.f.cache.look(place{c, w.question}, now); ok && a.serves(w.maxAge, now) {
+			outcomes[i] = a.good()
+			continue
+		}
+		flights[i] = c.queue.join(w)
+	}
+	c.hire()
+	c.mu.Unlock()
+	for i, fl := range flights {
+		if fl != nil {
+			outcomes[i] = c.await(ctx, fl)
+		}
+	}
+	c.leave(flights)
+	now = c.f.o.Clock.Now()
+	for i, w := range wanted {
+		if flights[i] != nil {
+			outcomes[i] = c.lastGood(w.question, outcomes[i], maxStaleness, now)
+		}
+	}
+	return outcomes
+}
+
+// serves reports whether an answer is young enough.
+func (a answer) serves(maxAge time.Duration, now time.Time) bool {
+	if !a.missing.Last.IsZero() {
+		if maxAge < 0 || maxAge > missingFor {
+			maxAge = missingFor
+		}
+		return now.Sub(a.missing.Last) < maxAge
+	}
+	return maxAge < 0 || now.Sub(a.read) < maxAge
+}
+
+// good is the outcome of an answer that serves.
+func (a answer) good() Outcome {
+	if !a.missing.Last.IsZero() {
+		return Outcome{Missing: a.missing, Err: &providers.Error{Kind: providers.ErrNotFound}}
+	}
+	return a.outcome()
+}
+
+// await waits for a flight to land.
+func (c *Client) await(ctx context.Context, fl *flight) Outcome {
+	select {
+	case <-fl.landed:
+		return fl.outcome
+	default:
+	}
+	select {
+	case <-fl.landed:
+		return fl.outcome
+	case <-ctx.Done():
+		return Outcome{Err: unavailable("it was not answered in the time that there was")}
+	case <-c.base.Done():
+		return Outcome{Err: unavailable("the store was closed")}
+	}
+}
+
+// lastGood replaces an outage by the last good value, if that is young enough.
+func (c *Client) lastGood(q question, o Outcome, maxStaleness time.Duration, now time.Time) Outcome {
+	if !errors.Is(o.Err, providers.ErrUnavailable) && !errors.Is(o.Err, providers.ErrThrottled) {
+		return o
+	}
+	a, ok := c.f.cache.look(place{c, q}, now)
+	if !ok || a.read.IsZero() || !a.missing.Last.IsZero() || now.Sub(a.read) > maxStaleness {
+		return o
+	}
+	good := a.outcome()
+	good.Stale, good.Cause = true, o.Err
+	return good
+}
+
+// learn takes an outcome into the cache. What is known may be younger: flights
+// may overtake one another.
+func (c *Client) learn(fl *flight, o Outcome, now time.Time) Outcome {
+	p := place{c, fl.question}
+	known, ok := c.f.cache.look(p, now)
+	switch {
+	case ok && (known.read.After(fl.began) || known.missing.Last.After(fl.began)):
+		return o
+	case o.Err == nil:
+		c.f.cache.keep(p, answer{value: o.Value, version: o.Version, keys: o.Keys, identity: o.Identity, read: fl.began}, now)
+	case errors.Is(o.Err, providers.ErrNotFound):
+		first := fl.began
+		if !known.missing.First.IsZero() {
+			first = known.missing.First
+		}
+		o.Missing = Missing{First: first, Last: fl.began}
+		c.f.cache.keep(p, answer{missing: o.Missing}, now)
+	}
+	return o
+}

@@ -1,0 +1,130 @@
+package fetch
+
+import (
+	"container/list"
+	"sync"
+	"time"
+
+	"github.com/gitseal/gitseal/internal/secret"
+	"github.com/gitseal/gitseal/providers"
+)
+
+// operation is what is asked of a provider.
+type operation int
+
+const (
+	get operation = iota
+	find
+	check
+)
+
+func (o operation) String() string { return [...]string{"get", "find", "check"}[o] }
+
+// question is what can be asked; equal ones have one answer.
+type question struct {
+	kind  operation
+	ref   providers.Ref
+	query string
+}
+
+// answer is what is known of a question.
+type answer struct {
+	value    secret.Value
+	version  string
+	keys     []string
+	identity string
+	// read is when the call that brought it began; zero: there is no value.
+	read time.Time
+	// missing is set while the last answer was that it is not there.
+	missing Missing
+}
+
+func (a answer) outcome() Outcome {
+	return Outcome{Value: a.value, Version: a.version, Keys: a.keys, Identity: a.identity, Read: a.read}
+}
+
+func (a answer) size() int64 {
+	n := a.value.Len() + len(a.version) + len(a.identity)
+	for _, k := range a.keys {
+		n += len(k) + 16
+	}
+	return int64(n)
+}
+
+// cache holds the answers of all clients, the one used last in front.
+type cache struct {
+	mu       sync.Mutex
+	max      int64
+	bytes    int64
+	order    *list.List // of *entry
+	answered map[place]*list.Element
+}
+
+// place is where an answer is kept.
+type place struct {
+	client   *Client
+	question question
+}
+
+type entry struct {
+	place
+	answer
+	used time.Time
+}
+
+const entryBytes = 400 // what an entry takes besides its texts
+
+func (e *entry) bytes() int64 {
+	return e.size() + entryBytes + int64(len(e.question.ref.Key)+len(e.question.ref.Version)+len(e.question.query))
+}
+
+func newCache(maxBytes int64) *cache {
+	return &cache{max: maxBytes, order: list.New(), answered: map[place]*list.Element{}}
+}
+
+// look returns what is known, and notes that it was used.
+func (k *cache) look(p place, now time.Time) (answer, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	el := k.answered[p]
+	if el == nil {
+		return answer{}, false
+	}
+	k.order.MoveToFront(el)
+	e := el.Value.(*entry) //nolint:errcheck // nothing else is in it
+	e.used = now
+	return e.answer, true
+}
+
+// keep replaces what is known; what was not used for longest makes room.
+func (k *cache) keep(p place, a answer, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if el := k.answered[p]; el != nil {
+		k.drop(el)
+	}
+	e := &entry{place: p, answer: a, used: now}
+	if e.bytes() > k.max {
+		return
+	}
+	k.answered[p] = k.order.PushFront(e)
+	k.bytes += e.bytes()
+	for k.bytes > k.max {
+		k.drop(k.order.Back())
+	}
+}
+
+func (k *cache) drop(el *list.Element) {
+	e := k.order.Remove(el).(*entry) //nolint:errcheck // nothing else is in it
+	delete(k.answered, e.place)
+	k.bytes -= e.bytes()
+}
+
+// dropUnused drops what nobody used since then.
+func (k *cache) dropUnused(since time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for el := k.order.Back(); el != nil && el.Value.(*entry).used.Before(since); el = k.order.Back() { //nolint:errcheck // nothing else is in it
+		k.drop(el)
+	}
+}
