@@ -5,13 +5,6 @@ package providers
 import (
 	_ "cloud.google.com/go/secretmanager/apiv1"
 	_ "github.com/Masterminds/sprig/v3"
-	_ "github.com/aws/aws-sdk-go-v2"
-	_ "github.com/aws/aws-sdk-go-v2/config"
-	_ "github.com/aws/aws-sdk-go-v2/credentials"
-	_ "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	_ "github.com/aws/aws-sdk-go-v2/service/sts"
-	_ "github.com/aws/smithy-go"
-	_ "github.com/go-jose/go-jose/v4"
 	_ "github.com/hashicorp/vault/api"
 	_ "github.com/tidwall/gjson"
 	_ "golang.org/x/oauth2/google"
