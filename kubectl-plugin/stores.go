@@ -36,22 +36,22 @@ default, or clustersecretstore.`,
 	return cmd
 }
 
-// store is a SecretStore or a ClusterSecretStore.
-type store struct {
+// storeObject is a SecretStore or a ClusterSecretStore.
+type storeObject struct {
 	object client.Object
 	kind   v1alpha1.StoreKind
 	spec   *v1alpha1.SecretStoreSpec
 	status *v1alpha1.SecretStoreStatus
 }
 
-func secretStore(s *v1alpha1.SecretStore) store {
+func secretStore(s *v1alpha1.SecretStore) storeObject {
 	s.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(string(v1alpha1.KindSecretStore)))
-	return store{s, v1alpha1.KindSecretStore, &s.Spec, &s.Status}
+	return storeObject{s, v1alpha1.KindSecretStore, &s.Spec, &s.Status}
 }
 
-func clusterSecretStore(s *v1alpha1.ClusterSecretStore) store {
+func clusterSecretStore(s *v1alpha1.ClusterSecretStore) storeObject {
 	s.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(string(v1alpha1.KindClusterSecretStore)))
-	return store{s, v1alpha1.KindClusterSecretStore, &s.Spec, &s.Status}
+	return storeObject{s, v1alpha1.KindClusterSecretStore, &s.Spec, &s.Status}
 }
 
 // Run implements verb.
@@ -65,7 +65,7 @@ func (o *storesOptions) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return o.writeAll(found.object, []store{found})
+		return o.writeAll(found.object, []storeObject{found})
 	}
 	stores, err := o.list(ctx, c)
 	if err != nil {
@@ -79,12 +79,12 @@ func (o *storesOptions) Run(ctx context.Context) error {
 }
 
 // getStore reads the store that a word names: [KIND/]NAME.
-func getStore(ctx context.Context, c client.Client, namespace, word string) (store, error) {
+func getStore(ctx context.Context, c client.Client, namespace, word string) (storeObject, error) {
 	kind, name, given := strings.Cut(word, "/")
 	if !given {
 		kind, name = string(v1alpha1.KindSecretStore), word
 	}
-	var s store
+	var s storeObject
 	switch strings.TrimSuffix(strings.ToLower(kind), "s") {
 	case "secretstore":
 		s = secretStore(&v1alpha1.SecretStore{})
@@ -106,7 +106,7 @@ func getStore(ctx context.Context, c client.Client, namespace, word string) (sto
 }
 
 // list reads both kinds. Who may not see the cluster's own is told so.
-func (o *storesOptions) list(ctx context.Context, c client.Client) ([]store, error) {
+func (o *storesOptions) list(ctx context.Context, c client.Client) ([]storeObject, error) {
 	own, cluster := &v1alpha1.SecretStoreList{}, &v1alpha1.ClusterSecretStoreList{}
 	if err := c.List(ctx, own, o.selected()...); err != nil {
 		return nil, fmt.Errorf("list SecretStores: %w", err)
@@ -118,7 +118,7 @@ func (o *storesOptions) list(ctx context.Context, c client.Client) ([]store, err
 	case err != nil:
 		return nil, fmt.Errorf("list ClusterSecretStores: %w", err)
 	}
-	var stores []store
+	var stores []storeObject
 	for i := range own.Items {
 		stores = append(stores, secretStore(&own.Items[i]))
 	}
@@ -128,7 +128,7 @@ func (o *storesOptions) list(ctx context.Context, c client.Client) ([]store, err
 	return stores, nil
 }
 
-func (o *storesOptions) writeAll(obj runtime.Object, stores []store) error {
+func (o *storesOptions) writeAll(obj runtime.Object, stores []storeObject) error {
 	var items []client.Object
 	for _, s := range stores {
 		items = append(items, s.object)
@@ -136,7 +136,7 @@ func (o *storesOptions) writeAll(obj runtime.Object, stores []store) error {
 	return o.write(obj, items, func() error { return o.writeTable(stores) })
 }
 
-func (o *storesOptions) writeTable(stores []store) error {
+func (o *storesOptions) writeTable(stores []storeObject) error {
 	headings := o.headings("NAME", "PROVIDER", "READY", "REASON", "LOGINS", "READS", "THROTTLED", "FAILED", "IDENTITY", "AGE")
 	if o.wide {
 		headings = append(headings, "VALUES", "LAST ERROR", "MESSAGE")
@@ -148,7 +148,7 @@ func (o *storesOptions) writeTable(stores []store) error {
 	return t.flush()
 }
 
-func (o *storesOptions) row(s store) []string {
+func (o *storesOptions) row(s storeObject) []string {
 	ready, calls := readyOf(s.status.Conditions), v1alpha1.StoreCalls{}
 	if s.status.Calls != nil {
 		calls = *s.status.Calls
