@@ -27,10 +27,12 @@ import (
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/apply"
+	"github.com/gitseal/gitseal/internal/egress"
 	"github.com/gitseal/gitseal/internal/live"
 	"github.com/gitseal/gitseal/internal/seam"
 	"github.com/gitseal/gitseal/internal/secret"
 	"github.com/gitseal/gitseal/internal/source"
+	"github.com/gitseal/gitseal/providers"
 )
 
 // Operator is everything that runs in one process.
@@ -52,7 +54,11 @@ type Operator struct {
 	Share bool
 	// Concurrency is how many Applications are worked on at once.
 	Concurrency int
-	Logger      logr.Logger
+	// Providers are the backends that stores can name.
+	Providers providers.Registry
+	// Egress guards what is connected to for stores.
+	Egress egress.Guard
+	Logger logr.Logger
 
 	// Gate sees every effect on the outside; nil in production.
 	Gate   seam.Gate

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/controllers"
+	"github.com/gitseal/gitseal/internal/egress"
 )
 
 func main() {
@@ -32,6 +33,7 @@ func run() error {
 	o := controllers.Operator{Clock: clock.RealClock{}, Random: rand.Reader}
 	var logLevel, logFormat string
 	var version bool
+	var files, allowEgress string
 	flag.StringVar(&o.Namespace, "namespace", v1alpha1.OperatorNamespace, "the operator's own namespace, which holds its keys")
 	flag.StringVar(&o.Scratch, "scratch", "/scratch", "directory for clones; holds ciphertext only, emptied at start")
 	flag.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address to serve metrics on; 0 for none")
@@ -40,6 +42,8 @@ func run() error {
 	flag.BoolVar(&o.LeaderElection, "leader-elect", true, "elect one leader among the replicas")
 	flag.BoolVar(&o.Share, "share", false, "divide the Applications among the replicas, in place of electing one leader")
 	flag.IntVar(&o.Concurrency, "concurrent", 8, "Applications worked on at once")
+	flag.StringVar(&files, "file-stores", "", "directory below which the directories of file stores are; empty for no file stores")
+	flag.StringVar(&allowEgress, "allow-egress", "", "CIDRs, separated by commas, that stores may be reached at though the guard refuses them: link-local and metadata addresses")
 	flag.StringVar(&logLevel, "log-level", "info", "info or debug")
 	flag.StringVar(&logFormat, "log-format", "json", "json or text")
 	flag.BoolVar(&version, "version", false, "print the version and exit")
@@ -51,6 +55,9 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	if o.Egress, err = egress.Parse(allowEgress); err != nil {
+		return fmt.Errorf("--allow-egress: %w", err)
+	}
 	// client-go writes request bodies at its own higher verbosities; its logs
 	// go through ours, and its verbosity has no flag.
 	klog.SetLogger(logger)
@@ -59,6 +66,9 @@ func run() error {
 		return fmt.Errorf("find the cluster: %w", err)
 	}
 	o.Config.UserAgent = "gitseal-controller"
+	if o.Providers, err = backends(o.Config, files); err != nil {
+		return err
+	}
 	return o.Run(ctrl.SetupSignalHandler())
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/transport"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/egress"
 	"github.com/gitseal/gitseal/internal/failure"
 )
 
@@ -87,7 +88,6 @@ func (r *repository) notThere(err error) *failure.Error {
 	}
 	var status statusError
 	var redirect redirectError
-	var blocked addressError
 	switch {
 	case errors.Is(err, transport.ErrEmptyRemoteRepository):
 		return invalid("is empty").WithHint("push a commit")
@@ -99,8 +99,8 @@ func (r *repository) notThere(err error) *failure.Error {
 		return invalid("does not answer as a Git server").WithHint("check spec.source.git.url; dumb HTTP and SHA-256 repositories are not supported")
 	case errors.As(err, &redirect):
 		return invalid(redirect.Error()).WithHint("write the address it moved to in spec.source.git.url")
-	case errors.As(err, &blocked):
-		return invalid("is refused: " + blocked.Error()).WithHint("use an address that is a Git server's own")
+	case errors.Is(err, egress.ErrRefused):
+		return invalid("is refused: " + egress.ErrRefused.Error()).WithHint("use an address that is a Git server's own")
 	}
 	return nil
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
+
+	"github.com/gitseal/gitseal/internal/egress"
 )
 
 const infoRefs = "/info/refs"
@@ -60,8 +62,8 @@ func httpTransport(rt http.RoundTripper, c *Credentials) (http.RoundTripper, err
 func newHTTPSession(rt http.RoundTripper, a address, c *Credentials, stall time.Duration) (*httpSession, error) {
 	u := &url.URL{Scheme: a.scheme, Host: a.host, Path: strings.TrimRight(a.path, "/")}
 	// Behind a proxy the dialer does not see the address, so look here too.
-	if ip, err := netip.ParseAddr(u.Hostname()); err == nil && refused(ip) {
-		return nil, addressError{}
+	if ip, err := netip.ParseAddr(u.Hostname()); err == nil && guard().Refuses(ip) {
+		return nil, egress.ErrRefused
 	}
 	s := &httpSession{base: u, auth: c, stall: stall}
 	s.client = http.Client{Transport: rt, CheckRedirect: checkRedirect}

@@ -46,7 +46,7 @@ func newSSHSession(ctx context.Context, dir string, a address, c *Credentials, s
 	if err != nil {
 		return nil, errKeyRefused
 	}
-	conn, err := dial(ctx, "tcp", a.dialAddress())
+	conn, err := guard().Dial(ctx, "tcp", a.dialAddress())
 	if err != nil {
 		return nil, err
 	}
