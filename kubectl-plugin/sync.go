@@ -18,6 +18,7 @@ type syncOptions struct {
 	target  target
 	dryRun  dryRun
 	wait    bool
+	refresh bool
 	timeout time.Duration
 }
 
@@ -29,6 +30,9 @@ func newSyncCommand(s *session) *cobra.Command {
 		Long: `Ask the operator to look at Git and sync now, by setting the annotation
 ` + v1alpha1.AnnotationSyncRequestedAt + `.
 
+With --refresh, the values of an Application with policy External are read again
+from their stores, however young they are.
+
 With --wait, exits with 0 once the request was carried out and the Application is
 Ready, and with 1 when the sync failed or --timeout has passed.`,
 		Args:              arguments(0, -1),
@@ -37,6 +41,7 @@ Ready, and with 1 when the sync failed or --timeout has passed.`,
 	}
 	o.target.addFlags(cmd)
 	addDryRunFlag(cmd, &o.dryRun)
+	cmd.Flags().BoolVar(&o.refresh, "refresh", false, "Read the values of policy External again.")
 	cmd.Flags().BoolVar(&o.wait, "wait", false, "Wait until the sync was carried out.")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 5*time.Minute, "How long to wait, for all Applications together.")
 	return cmd
@@ -88,9 +93,14 @@ func (o *syncOptions) request(ctx context.Context, c client.Client, app *v1alpha
 		return withHint(fmt.Errorf("application %q is suspended%s", app.Name, describeSuspend(app.Spec.Suspend)),
 			"kubectl gitseal resume %s -n %s", app.Name, app.Namespace)
 	}
-	raw, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"annotations": map[string]string{v1alpha1.AnnotationSyncRequestedAt: requestedAt},
-	}})
+	annotations := map[string]string{v1alpha1.AnnotationSyncRequestedAt: requestedAt}
+	if o.refresh {
+		if policy := app.Spec.Secrets.Policy; policy != v1alpha1.PolicyExternal {
+			return withHint(fmt.Errorf("application %q has policy %s, and so no values to read again", app.Name, policy), "leave out --refresh")
+		}
+		annotations[v1alpha1.AnnotationRefreshRequestedAt] = requestedAt
+	}
+	raw, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": annotations}})
 	if err != nil {
 		return fmt.Errorf("write the patch: %w", err)
 	}

@@ -35,13 +35,17 @@ const (
 )
 
 // judge reads the outcome of the request made at requestedAt. Before the
-// operator echoes the request, its conditions speak of earlier work.
+// operator echoes the request, its conditions speak of earlier work. Where
+// values were to be read again, too, that has an echo of its own.
 func judge(app *v1alpha1.Application, requestedAt string) outcome {
 	if app.Status.LastHandledSyncAt != requestedAt || app.Status.ObservedGeneration != app.Generation {
 		return outcomePending
 	}
 	conditions := app.Status.Conditions
+	unread := app.Annotations[v1alpha1.AnnotationRefreshRequestedAt] == requestedAt && app.Status.LastHandledRefreshAt != requestedAt
 	switch {
+	case unread && meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady):
+		return outcomePending
 	case meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady):
 		return outcomeDone
 	case meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionStalled):
