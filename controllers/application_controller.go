@@ -24,6 +24,7 @@ import (
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/apply"
+	"github.com/gitseal/gitseal/internal/external"
 	"github.com/gitseal/gitseal/internal/live"
 	"github.com/gitseal/gitseal/internal/secret"
 	"github.com/gitseal/gitseal/internal/shard"
@@ -56,6 +57,10 @@ type ApplicationReconciler struct {
 	Recorder  events.EventRecorder
 	Clock     clock.Clock
 	Tokenizer *secret.Tokenizer
+	// Resolvers, Templates and Deriver are for policy External.
+	Resolvers Resolvers
+	Templates external.Templates
+	Deriver   external.Deriver
 	// OperatorNamespace holds the keys that keyRef names.
 	OperatorNamespace string
 
@@ -63,7 +68,7 @@ type ApplicationReconciler struct {
 	share    *shard.Member
 	signals  *Signals
 	memories memories
-	// waiting holds one for each worker that waits for a Git server.
+	// waiting holds one for each worker that waits for a server of others.
 	waiting  chan struct{}
 	heldKeys heldKeys
 	runs     *turns.Turns
@@ -98,6 +103,7 @@ func (r *ApplicationReconciler) Reconcile(ctx context.Context, req ctrl.Request)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	run := r.begin(app)
+	run.noteRefresh()
 	ctx, cancel := context.WithTimeoutCause(ctx, run.timeout(),
 		fmt.Errorf("it took longer than spec.sync.timeout of %s", run.timeout()))
 	defer cancel()

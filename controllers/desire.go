@@ -36,19 +36,53 @@ func (r *ApplicationReconciler) desire(ctx context.Context, run *run) (*wanted, 
 	m := run.memory
 	in := inputs{generation: run.app.Generation, commit: snapshot.Revision, keys: keys.version}
 	if m.wanted != nil && m.wanted.basis.holds(in, snapshot) {
-		if m.refusal != nil { // this revision takes back what was refused
-			m.refusal, m.wanted.why = nil, v1alpha1.SyncRevision
+		if m.refusal != nil || m.draft != nil { // this revision takes back what was refused
+			m.refusal, m.draft, m.wanted.why = nil, nil, v1alpha1.SyncRevision
 			m.wanted.inputs, m.wanted.author, m.wanted.subject, m.wanted.signer = in, snapshot.Author, snapshot.Subject, signer
 		}
 		run.follow(snapshot)
 		run.values, run.reason = m.wanted.values, m.wanted.why
-		return m.wanted, nil
+		w, err := r.renew(ctx, run, snapshot, keys.ring)
+		if err == nil && w != m.wanted {
+			r.want(run, w)
+		}
+		return w, err
 	}
 	if m.refusal != nil && m.refused.holds(in, snapshot) {
 		return nil, m.refusal
 	}
-	w, err := r.render(ctx, run, snapshot, keys.ring)
-	w.inputs, w.basis.inputs, w.signer = in, in, signer
+	w, err := r.drafted(ctx, run, in, snapshot, keys.ring)
+	if err != nil {
+		return nil, err
+	}
+	w.inputs, w.author, w.subject, w.signer = in, snapshot.Author, snapshot.Subject, signer
+	if err := r.fill(ctx, run, w); err != nil {
+		return nil, err
+	}
+	m.refusal = nil
+	r.want(run, w)
+	run.follow(snapshot)
+	return w, nil
+}
+
+// want makes a desired state the one to be brought about.
+func (r *ApplicationReconciler) want(run *run, w *wanted) {
+	m := run.memory
+	w.why, w.first = r.why(run, w), m.wanted == nil
+	run.values, run.reason = w.values, w.why
+	m.wanted, m.draft, m.drifted = w, nil, 0
+}
+
+// drafted renders a snapshot, unless that was done and it lacks nothing but
+// values.
+func (r *ApplicationReconciler) drafted(ctx context.Context, run *run, in inputs, s *source.Snapshot, keys *sops.Keyring) (*wanted, error) {
+	m := run.memory
+	if m.draft != nil && m.draft.basis.holds(in, s) {
+		return m.draft, nil
+	}
+	m.draft = nil
+	w, err := r.render(ctx, run, s, keys)
+	w.basis.inputs = in
 	if err != nil {
 		// Only what the inputs themselves are to blame for stays refused.
 		if f := failure.From(err, v1alpha1.ReasonRenderFailed); f.Class == failure.Stall {
@@ -56,11 +90,9 @@ func (r *ApplicationReconciler) desire(ctx context.Context, run *run) (*wanted, 
 		}
 		return nil, err
 	}
-	w.why, w.first = r.why(run, w), m.wanted == nil
-	run.reason = w.why
-	m.wanted, m.refusal = w, nil
-	run.follow(snapshot)
-	m.drifted = 0
+	if w.material != nil {
+		m.draft = w
+	}
 	return w, nil
 }
 
@@ -81,8 +113,8 @@ func (b *basis) holds(in inputs, s *source.Snapshot) bool {
 }
 
 // render opens the secrets of a snapshot, renders it, checks it against the
-// policy and builds what is to be sent. What it read is in the answer also when
-// it fails.
+// policy and builds what is to be sent; under policy External, all but that.
+// What it read is in the answer also when it fails.
 func (r *ApplicationReconciler) render(ctx context.Context, run *run, s *source.Snapshot, keys *sops.Keyring) (*wanted, error) {
 	spec := run.app.Spec
 	run.values = r.Tokenizer.NewSet()
@@ -103,6 +135,10 @@ func (r *ApplicationReconciler) render(ctx context.Context, run *run, s *source.
 		return w, err
 	}
 	if err := policy.Check(spec.Secrets, objects, run.values); err != nil {
+		return w, err
+	}
+	if spec.Secrets.Policy == v1alpha1.PolicyExternal {
+		w.material, err = collect(objects)
 		return w, err
 	}
 	w.items, err = r.Engine.Build(run.target, objects)
@@ -128,6 +164,8 @@ func (r *ApplicationReconciler) why(run *run, w *wanted) string {
 		return v1alpha1.SyncSpec
 	case before.keys != w.inputs.keys:
 		return v1alpha1.SyncKey
+	case run.valuesChanged(w):
+		return v1alpha1.SyncSecret
 	}
 	return v1alpha1.SyncDrift
 }

@@ -2,34 +2,21 @@ package controllers
 
 import (
 	"context"
-	"errors"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/gitseal/gitseal/internal/source"
 )
 
-const (
-	// longPatience and shortPatience are how long a worker waits for a Git
-	// server. A fetch that takes longer goes on by itself, and the Application is
-	// queued when it ends.
-	longPatience  = time.Second
-	shortPatience = 10 * time.Millisecond
-	// maxAttempts is how many fetches one reconcile waits for: the second where
-	// the first was begun before somebody asked for news.
-	maxAttempts = 2
-)
-
-// errAsking is returned while a Git server has not answered yet.
-var errAsking = errors.New("the repository's server has not answered yet")
+// maxAttempts is how many fetches one reconcile waits for: the second where the
+// first was begun before somebody asked for news.
+const maxAttempts = 2
 
 // fetching is a fetch that is under way.
 type fetching struct {
+	errand
 	generation int64
-	left       atomic.Bool   // nobody waits for it any more
-	done       chan struct{} // closed when the next two are set
-	snapshot   *source.Snapshot
+	snapshot   *source.Snapshot // once it has ended, as is err
 	err        error
 }
 
@@ -46,7 +33,7 @@ func (r *ApplicationReconciler) fetch(ctx context.Context, run *run) (*source.Sn
 		if err := r.beginFetch(ctx, run, asked); err != nil {
 			return nil, err
 		}
-		if !r.await(ctx, m.fetching) {
+		if !r.await(ctx, &m.fetching.errand) {
 			if held { // the poll of a server that is slow; what is known will do
 				return m.snapshot, nil
 			}
@@ -81,52 +68,11 @@ func (r *ApplicationReconciler) beginFetch(ctx context.Context, run *run, asked 
 		URL: git.URL, Ref: git.Ref, Credentials: credentials,
 		NotBefore: latest(asked, run.now.Add(-git.Interval.Duration/2), m.missedAt),
 	}
-	f := &fetching{generation: run.app.Generation, done: make(chan struct{})}
+	f := &fetching{generation: run.app.Generation}
 	m.fetching = f
-	ctx, name := context.WithoutCancel(ctx), run.target.Application
-	go func() {
-		f.snapshot, f.err = r.Source.Fetch(ctx, request)
-		close(f.done)
-		if f.left.Load() {
-			r.signals.Queue(name)
-		}
-	}()
+	ctx = context.WithoutCancel(ctx)
+	r.dispatch(&f.errand, run.target.Application, func() { f.snapshot, f.err = r.Source.Fetch(ctx, request) })
 	return nil
-}
-
-// await waits a while for a fetch, and leaves it to itself where that is not
-// enough. Only so many workers wait long at once that others are left for
-// Applications whose servers answer.
-func (r *ApplicationReconciler) await(ctx context.Context, f *fetching) bool {
-	if f.left.Load() {
-		return f.ended() // that queues the Application
-	}
-	patience := shortPatience
-	select {
-	case r.waiting <- struct{}{}:
-		defer func() { <-r.waiting }()
-		patience = longPatience
-	default:
-	}
-	timer := r.Clock.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case <-f.done:
-		return true
-	case <-timer.C():
-	case <-ctx.Done():
-	}
-	f.left.Store(true)
-	return f.ended() // while it was being left
-}
-
-func (f *fetching) ended() bool {
-	select {
-	case <-f.done:
-		return true
-	default:
-		return false
-	}
 }
 
 func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }

@@ -13,7 +13,7 @@ import (
 func TestAFetchThatWasLeftIsNotWaitedForAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &ApplicationReconciler{Clock: clock.RealClock{}, waiting: make(chan struct{}, 1)}
-		f := &fetching{done: make(chan struct{})}
+		f := &errand{done: make(chan struct{})}
 		check := func(when string, want bool, took time.Duration) {
 			t.Helper()
 			begun := time.Now()

@@ -37,12 +37,19 @@ type memory struct {
 	rewritten string
 
 	// wanted is the last good desired state. refusal says why the newest
-	// inputs did not make one.
+	// inputs did not make one. draft is one that lacks its values yet.
 	wanted *wanted
+	draft  *wanted
 	// placed is the last one of which everything was applied.
 	placed  *wanted
 	refused basis
 	refusal error
+
+	// resolving are values that are being asked for; unanswered is why they were
+	// not had last.
+	resolving  *resolving
+	unanswered *unanswered
+	refresh    refresh
 
 	// rest is when nothing was left to do.
 	rest repose
@@ -111,6 +118,8 @@ type wanted struct {
 	runs   map[apply.ID]apply.Run
 	files  int
 	opened int
+	// material is what Secrets are made of under policy External; else nil.
+	material *material
 	// why it is what it is, as history records it, until it is in place.
 	why string
 	// first: it was made without an earlier one in memory.

@@ -16,6 +16,10 @@ var (
 		Name: "gitseal_objects_total",
 		Help: "Objects created or configured (applied) and deleted (pruned).",
 	}, []string{"action"})
+	resolves = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gitseal_resolves_total",
+		Help: "Times that the values of an Application with policy External were asked for, by outcome: Changed, Unchanged, Stale or the reason of the failure.",
+	}, []string{"outcome"})
 	webhooks = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "gitseal_webhooks_total",
 		Help: "Deliveries to the webhook receiver by provider and outcome.",
@@ -35,7 +39,7 @@ var (
 )
 
 func init() {
-	metrics.Registry.MustRegister(syncs, objects, webhooks, shardMembers, shardSlots, applicationsOwned)
+	metrics.Registry.MustRegister(syncs, objects, resolves, webhooks, shardMembers, shardSlots, applicationsOwned)
 }
 
 // observe counts how a run ended; an empty reason is success.

@@ -20,13 +20,15 @@ type Signals struct {
 	polls map[types.NamespacedName]time.Time
 	news  map[types.NamespacedName]uint64
 	took  map[types.NamespacedName]time.Duration
-	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
+	// rereads say when a store changed whose values may be used.
+	rereads map[types.NamespacedName]time.Time
+	queue   workqueue.TypedRateLimitingInterface[reconcile.Request]
 }
 
 // NewSignals returns a Signals that queues nothing until it is started.
 func NewSignals() *Signals {
 	return &Signals{names: map[string]types.NamespacedName{}, polls: map[types.NamespacedName]time.Time{}, news: map[types.NamespacedName]uint64{},
-		took: map[types.NamespacedName]time.Duration{}}
+		took: map[types.NamespacedName]time.Duration{}, rereads: map[types.NamespacedName]time.Time{}}
 }
 
 // Start begins to fill a queue; it is a controller-runtime source.
@@ -93,6 +95,23 @@ func (s *Signals) Queue(name types.NamespacedName) {
 	}
 }
 
+// Reread queues an Application and says that what stores answered before a
+// moment is not good enough. What has not changed is not read again for it. It
+// never blocks.
+func (s *Signals) Reread(name types.NamespacedName, at time.Time) {
+	s.mu.Lock()
+	s.rereads[name] = latest(s.rereads[name], at)
+	s.mu.Unlock()
+	s.Queue(name)
+}
+
+// reread returns when a store changed last that an Application may use.
+func (s *Signals) reread(name types.NamespacedName) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rereads[name]
+}
+
 // ask does as Poll for an Application that is being queued anyway.
 func (s *Signals) ask(name types.NamespacedName, at time.Time) {
 	s.mu.Lock()
@@ -120,4 +139,5 @@ func (s *Signals) forget(name types.NamespacedName) {
 	delete(s.polls, name)
 	delete(s.news, name)
 	delete(s.took, name)
+	delete(s.rereads, name)
 }

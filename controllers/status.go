@@ -93,13 +93,14 @@ func (r *ApplicationReconciler) finish(ctx context.Context, run *run, err error)
 		return run.conflicted(), nil
 	}
 	run.memory.conflictPause = 0
-	if errors.Is(err, errAsking) {
-		return r.finishAsking(ctx, run)
+	var unanswered asking
+	if errors.As(err, &unanswered) {
+		return r.finishAsking(ctx, run, unanswered)
 	}
 	r.tellAdopted(run)
 	drift, conflicts := run.reportDrift(), r.reportConflicts(ctx, run, err)
 	if !drift && !conflicts && run.stillProgressing(err) {
-		return ctrl.Result{RequeueAfter: soonest(run.again, run.nextPoll())}, nil
+		return ctrl.Result{RequeueAfter: r.comeBack(run, run.again)}, nil
 	}
 	result := r.conclude(ctx, run, err)
 	return result, r.writeStatus(ctx, run)
@@ -111,6 +112,9 @@ func (r *ApplicationReconciler) conclude(ctx context.Context, run *run, err erro
 	run.app.Status.Confirmation = run.confirmation
 	if run.requested() {
 		run.app.Status.LastHandledSyncAt = run.app.Annotations[v1alpha1.AnnotationSyncRequestedAt]
+	}
+	if value, news := run.refreshed(); news {
+		run.app.Status.LastHandledRefreshAt = value
 	}
 	if err == nil {
 		return r.succeed(run)
@@ -135,12 +139,12 @@ func (r *ApplicationReconciler) lastWords(ctx context.Context, run *run, err err
 	_ = r.patchStatus(ctx, run, client.MergeFromWithOptimisticLock{})
 }
 
-// finishAsking leaves a status as it is while a Git server has not answered. It
-// is looked at again when it has.
-func (r *ApplicationReconciler) finishAsking(ctx context.Context, run *run) (ctrl.Result, error) {
+// finishAsking leaves a status as it is while a server has not answered. It is
+// looked at again when it has.
+func (r *ApplicationReconciler) finishAsking(ctx context.Context, run *run, why asking) (ctrl.Result, error) {
 	if meta.FindStatusCondition(run.app.Status.Conditions, v1alpha1.ConditionReady) == nil {
-		run.set(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, errAsking.Error())
-		run.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonProgressing, errAsking.Error())
+		run.set(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, why.Error())
+		run.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonProgressing, why.Error())
 		return ctrl.Result{}, r.writeStatus(ctx, run)
 	}
 	return ctrl.Result{}, nil
@@ -169,7 +173,7 @@ const progressPause = 10 * time.Second
 // waited for is still waited for. Who is left changes with each look; to write
 // every one of them down would cost more than the sync.
 func (r *run) stillProgressing(err error) bool {
-	if err != nil || r.progress == "" || r.changed+r.pruned > 0 || r.requested() {
+	if _, refreshed := r.refreshed(); err != nil || r.progress == "" || r.changed+r.pruned > 0 || r.requested() || refreshed {
 		return false
 	}
 	synced := meta.FindStatusCondition(r.app.Status.Conditions, v1alpha1.ConditionSynced)
@@ -213,9 +217,9 @@ func (r *ApplicationReconciler) succeed(run *run) ctrl.Result {
 	}
 	if n := run.changed + run.pruned; n > 0 {
 		r.Recorder.Eventf(run.app, nil, corev1.EventTypeNormal, "Applied", "Sync",
-			"Applied %s and pruned %s at %s", count(run.changed, "object"), count(run.pruned, "object"), run.revision())
+			"Applied %s and pruned %s at %s%s", count(run.changed, "object"), count(run.pruned, "object"), run.revision(), shorten(run.newValues()))
 	}
-	return ctrl.Result{RequeueAfter: soonest(run.again, run.nextPoll())}
+	return ctrl.Result{RequeueAfter: r.comeBack(run, run.again)}
 }
 
 func (r *ApplicationReconciler) fail(ctx context.Context, run *run, f *failure.Error) ctrl.Result {
@@ -248,7 +252,7 @@ func (r *ApplicationReconciler) fail(ctx context.Context, run *run, f *failure.E
 	if f.Class == failure.Stall {
 		retry = stalledRetry
 	}
-	return ctrl.Result{RequeueAfter: soonest(retry, run.nextPoll())}
+	return ctrl.Result{RequeueAfter: r.comeBack(run, retry)}
 }
 
 // finishDeletion writes down why an Application cannot go yet.
@@ -378,6 +382,10 @@ func (r *run) report() {
 	}
 	s := &r.app.Status
 	s.Secrets = &v1alpha1.SecretsStatus{Policy: r.app.Spec.Secrets.Policy, Files: int32(w.files), Opened: int32(w.opened)}
+	if mat := w.material; mat != nil {
+		s.Secrets.Resolved = int32(mat.uses.Resolved)
+		s.Secrets.References, s.Secrets.MoreReferences = mat.changes.references()
+	}
 	s.Resources = &v1alpha1.ResourcesStatus{
 		Desired: int32(len(w.items)), Applied: r.applied(w),
 		Drifted: r.memory.drifted, Unhealthy: int32(len(r.memory.ledger.Unhealthy())),
@@ -456,6 +464,8 @@ func (r *run) toggle(on bool, kind, reason, message string) {
 // secretReasons are the failures that are about secrets.
 var secretReasons = []string{
 	v1alpha1.ReasonKeyUnavailable, v1alpha1.ReasonDecryptionFailed, v1alpha1.ReasonPolicyViolated,
+	v1alpha1.ReasonSecretInvalid, v1alpha1.ReasonSecretMissing, v1alpha1.ReasonValuesStale,
+	v1alpha1.ReasonStoreMissing, v1alpha1.ReasonStoreInvalid, v1alpha1.ReasonStoreDenied, v1alpha1.ReasonStoreUnavailable,
 }
 
 // setSecrets says whether the secrets of the newest revision could be opened.
@@ -465,9 +475,20 @@ func (r *run) setSecrets(f *failure.Error) {
 	case f != nil && slices.Contains(secretReasons, f.Reason):
 		r.set(v1alpha1.ConditionSecretsReady, metav1.ConditionFalse, f.Reason, shorten(f.Message()))
 	case f == nil && w != nil:
-		r.set(v1alpha1.ConditionSecretsReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded,
-			fmt.Sprintf("opened %s of %s under policy %s", count(w.opened, "value"), count(w.files, "file"), r.app.Spec.Secrets.Policy))
+		r.set(v1alpha1.ConditionSecretsReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, r.secretsMessage(w))
 	}
+}
+
+func (r *run) secretsMessage(w *wanted) string {
+	policy, mat := r.app.Spec.Secrets.Policy, w.material
+	if mat == nil {
+		return fmt.Sprintf("opened %s of %s under policy %s", count(w.opened, "value"), count(w.files, "file"), policy)
+	}
+	message := fmt.Sprintf("resolved %s of %s under policy %s", count(mat.uses.Resolved, "key"), count(len(mat.collection.Manifests), "ExternalSecret"), policy)
+	if stale := mat.staleStores(&r.memory.refresh); len(stale) > 0 {
+		message += fmt.Sprintf("; %s cannot be asked now, and the values read last are kept", storeNames(stale))
+	}
+	return shorten(message)
 }
 
 func conditionTrue(app *v1alpha1.Application, kind string) bool {

@@ -49,7 +49,7 @@ type checker struct {
 }
 
 func (c *checker) check() {
-	if needed := foreignPolicy(c.object); needed != "" {
+	if needed := foreignPolicy(c.object); needed != "" && needed != string(c.spec.Policy) {
 		c.violate(fmt.Sprintf("remove it, or keep it in an Application with policy %s", needed),
 			"needs policy %s and is refused under policy %s", needed, c.spec.Policy)
 		return

@@ -143,11 +143,16 @@ func (c *checker) content(field, key, text string) {
 	if plain == "" || c.excepted() {
 		return
 	}
+	opens := c.spec.Policy == v1alpha1.PolicySOPS || c.spec.Policy == v1alpha1.PolicyExternal
 	switch {
-	case c.spec.Policy == v1alpha1.PolicySOPS && !hasToken:
+	case opens && hasToken:
+	case c.spec.Policy == v1alpha1.PolicyExternal:
+		c.violate("reference it with an ExternalSecret, or allow it in spec.secrets.exceptions",
+			"carries plain data at key %q under policy External", shorten(key))
+	case c.spec.Policy == v1alpha1.PolicySOPS:
 		c.violate("encrypt it with kubectl gitseal encrypt, or allow it in spec.secrets.exceptions",
 			"carries plain data at key %q under policy SOPS", shorten(key))
-	case c.spec.Policy != v1alpha1.PolicySOPS:
+	default:
 		c.violate("encrypt it and set policy SOPS, or allow it in spec.secrets.exceptions",
 			"carries data at key %q under policy %s", shorten(key), c.spec.Policy)
 	}

@@ -1,0 +1,386 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/external"
+	"github.com/gitseal/gitseal/internal/failure"
+	"github.com/gitseal/gitseal/internal/policy"
+	"github.com/gitseal/gitseal/internal/render"
+	"github.com/gitseal/gitseal/internal/secret"
+	"github.com/gitseal/gitseal/internal/sops"
+	"github.com/gitseal/gitseal/internal/source"
+)
+
+// Policy External: between rendering and building, the Secrets of a revision are
+// made of what stores answer. The same is done again when values are due, and
+// leads to a new desired state only where one of them changed. A store that
+// hangs holds up no worker, and one that does not answer is not asked again by
+// every run.
+
+// Resolvers gives what answers the questions of one Application.
+type Resolvers interface {
+	// For returns the resolver of one run. Stores are those of its revision.
+	For(app *v1alpha1.Application, stores []render.Object) (external.Resolver, error)
+}
+
+// material is what the Secrets of one revision are made of.
+type material struct {
+	collection external.Collection // its Rest only until Secrets are made
+	stores     []render.Object
+	// uses are the values in use, and print is their fingerprint, as of begun;
+	// zero: none were asked for yet. Stale: some are older than they should be,
+	// because their store did not answer.
+	uses    external.Uses
+	print   string
+	begun   time.Time
+	stale   bool
+	changes changes
+}
+
+// resolving is a material whose values are being asked for.
+type resolving struct {
+	errand
+	of     *material
+	begun  time.Time
+	cancel context.CancelFunc
+	values *secret.Set
+	result external.Result // once it has ended, as is err
+	err    error
+}
+
+// unanswered is why a material has not got its values, when that was found, and
+// for how long it is left at that.
+type unanswered struct {
+	of    *material
+	err   error
+	begun time.Time
+	pause time.Duration
+}
+
+// refresh is a request, by annotation, to read values again that are older.
+type refresh struct {
+	value string
+	at    time.Time // when it was seen first
+	done  bool
+}
+
+// collect takes what policy External understands out of rendered objects.
+func collect(objects []render.Object) (*material, error) {
+	c, err := external.Collect(objects)
+	if err != nil {
+		return nil, err
+	}
+	stores := c.Stores
+	for _, o := range c.Rest {
+		if gvk := o.GroupVersionKind(); gvk.Group == v1alpha1.GroupVersion.Group && gvk.Kind == string(v1alpha1.KindSecretStore) {
+			stores = append(stores, o)
+		}
+	}
+	return &material{collection: c, stores: stores}, nil
+}
+
+// fill gives a draft its Secrets.
+func (r *ApplicationReconciler) fill(ctx context.Context, run *run, w *wanted) error {
+	if w.material == nil {
+		return nil
+	}
+	if u := run.memory.unanswered; u != nil && u.of == w.material && !r.due(run, w.material) {
+		return u.err
+	}
+	answer, err := r.ask(ctx, run, w.material)
+	if err != nil {
+		return err
+	}
+	if err := r.make(run, w, answer); err != nil {
+		return r.leave(run, w.material, answer.begun, err)
+	}
+	return nil
+}
+
+// renew looks whether values of what is wanted are due, and makes another
+// desired state where one of them has changed. While they are being asked for,
+// and once it is known that there is no answer, what is wanted stays.
+func (r *ApplicationReconciler) renew(ctx context.Context, run *run, s *source.Snapshot, keys *sops.Keyring) (*wanted, error) {
+	m := run.memory
+	w, mat := m.wanted, m.wanted.material
+	if mat == nil {
+		return w, nil
+	}
+	known := error(nil)
+	if u := m.unanswered; u != nil && u.of == mat {
+		known = u.err
+	}
+	if !r.due(run, mat) {
+		return w, known
+	}
+	answer, err := r.ask(ctx, run, mat)
+	if errors.Is(err, errResolving) {
+		return w, known
+	}
+	if err != nil {
+		return nil, err
+	}
+	if answer.result.Uses.Fingerprint() == mat.print {
+		mat.take(run, answer)
+		resolves.WithLabelValues(mat.outcome("Unchanged")).Inc()
+		return w, nil
+	}
+	return r.remake(ctx, run, s, keys, answer)
+}
+
+// remake makes a desired state of values that changed, and of the same files.
+func (r *ApplicationReconciler) remake(ctx context.Context, run *run, s *source.Snapshot, keys *sops.Keyring, answer *resolving) (*wanted, error) {
+	before := run.memory.wanted
+	w, err := r.render(ctx, run, s, keys)
+	if err != nil {
+		return nil, err
+	}
+	run.values = answer.values
+	if err := r.make(run, w, answer); err != nil {
+		return nil, r.leave(run, before.material, answer.begun, err)
+	}
+	w.inputs, w.basis.inputs, w.signer = before.inputs, before.basis.inputs, before.signer
+	w.author, w.subject = before.author, before.subject
+	return w, nil
+}
+
+// ask asks for the values of a material, and waits a while for the answers.
+func (r *ApplicationReconciler) ask(ctx context.Context, run *run, mat *material) (*resolving, error) {
+	m := run.memory
+	if m.resolving == nil || m.resolving.of != mat {
+		if err := r.beginResolving(ctx, run, mat); err != nil {
+			return nil, r.leave(run, mat, run.now, err)
+		}
+	}
+	if !r.await(ctx, &m.resolving.errand) {
+		return nil, errResolving
+	}
+	answer := m.resolving
+	m.resolving = nil
+	run.values = answer.values
+	if answer.err != nil {
+		return nil, r.leave(run, mat, answer.begun, answer.err)
+	}
+	return answer, nil
+}
+
+func (r *ApplicationReconciler) beginResolving(ctx context.Context, run *run, mat *material) error {
+	m, spec := run.memory, run.app.Spec.Secrets.External
+	if m.resolving != nil {
+		m.resolving.cancel()
+		m.resolving = nil
+	}
+	resolver, err := r.Resolvers.For(run.app, mat.stores)
+	if err != nil {
+		return err
+	}
+	if m.refresh.pending() {
+		resolver = &since{Resolver: resolver, clock: r.Clock, at: m.refresh.at}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), run.timeout())
+	asked := &resolving{of: mat, begun: r.Clock.Now(), cancel: cancel, values: r.Tokenizer.NewSet()}
+	materializer := external.Materializer{
+		Resolver: resolver, Templates: r.Templates, Deriver: r.Deriver,
+		Defaults: external.Defaults{Namespace: run.target.Namespace}, Values: asked.values, Now: asked.begun,
+	}
+	if spec != nil {
+		materializer.Defaults.StoreRef = spec.StoreRef
+		if spec.Interval != nil {
+			materializer.Defaults.Interval = spec.Interval.Duration
+		}
+	}
+	collection := mat.collection
+	m.resolving = asked
+	r.dispatch(&asked.errand, run.target.Application, func() {
+		defer cancel()
+		asked.result, asked.err = materializer.Materialize(ctx, collection)
+	})
+	return nil
+}
+
+// make builds what is to be sent of a draft and the Secrets that were made for
+// it.
+func (r *ApplicationReconciler) make(run *run, w *wanted, answer *resolving) error {
+	if err := policy.Check(run.app.Spec.Secrets, answer.result.Secrets, answer.values); err != nil {
+		return err
+	}
+	items, err := r.Engine.Build(run.target, slices.Concat(w.material.collection.Rest, answer.result.Secrets))
+	if err != nil {
+		return err
+	}
+	w.items, w.values = items, answer.values
+	w.material.collection.Rest = nil
+	w.material.take(run, answer)
+	w.material.changes = run.changesTo(w.material.uses)
+	resolves.WithLabelValues(w.material.outcome("Changed")).Inc()
+	return nil
+}
+
+// take notes which values are in use.
+func (mat *material) take(run *run, answer *resolving) {
+	m := run.memory
+	mat.uses, mat.begun = answer.result.Uses, answer.begun
+	mat.print = mat.uses.Fingerprint()
+	mat.stale = len(mat.staleStores(&m.refresh)) > 0
+	m.unanswered = nil
+	if m.refresh.pending() && !mat.stale && !mat.begun.Before(m.refresh.at) {
+		m.refresh.done = true
+	}
+}
+
+func (mat *material) outcome(fresh string) string {
+	if mat.stale {
+		return "Stale"
+	}
+	return fresh
+}
+
+// staleStores names the stores whose values are older than they should be.
+func (mat *material) staleStores(asked *refresh) []v1alpha1.StoreReference {
+	var stale []v1alpha1.StoreReference
+	note := func(store v1alpha1.StoreReference, read time.Time, maxAge time.Duration) {
+		old := maxAge >= 0 && read.Add(maxAge).Before(mat.begun) || asked.pending() && read.Before(asked.at)
+		if old && !slices.Contains(stale, store) {
+			stale = append(stale, store)
+		}
+	}
+	for _, u := range mat.uses.Values {
+		note(u.Store, u.Read, u.MaxAge)
+	}
+	for _, f := range mat.uses.Finds {
+		note(f.Store, f.Read, f.MaxAge)
+	}
+	return stale
+}
+
+// leave remembers why there is no answer, so that nobody is asked again before
+// there can be another one. What nobody but people can mend is looked at ever
+// more rarely: it may be mended where nothing tells.
+func (r *ApplicationReconciler) leave(run *run, mat *material, begun time.Time, err error) error {
+	m := run.memory
+	f := failure.From(err, v1alpha1.ReasonSecretInvalid)
+	if f.Reason == v1alpha1.ReasonStoreUnavailable && mat.tooOld(run) {
+		f.Reason = v1alpha1.ReasonValuesStale
+	}
+	f = r.clean(run, f)
+	pause := run.app.Spec.Sync.RetryInterval.Duration
+	if u := m.unanswered; u != nil && u.of == mat && f.Class == failure.Stall && u.pause > 0 {
+		pause = min(2*u.pause, stalledRetry)
+	}
+	m.unanswered = &unanswered{of: mat, err: f, begun: begun, pause: max(pause, minRetry)}
+	resolves.WithLabelValues(f.Reason).Inc()
+	return f
+}
+
+// tooOld reports whether there are values, and they are too old to go on with.
+func (mat *material) tooOld(run *run) bool {
+	limit := maxStaleness(run.app)
+	values := mat.uses.Values
+	if w := run.memory.wanted; len(values) == 0 && w != nil && w.material != nil {
+		values = w.material.uses.Values
+	}
+	return slices.ContainsFunc(values, func(u external.Use) bool {
+		return u.MaxAge >= 0 && run.now.Sub(u.Read) > limit
+	})
+}
+
+const defaultMaxStaleness = 24 * time.Hour
+
+func maxStaleness(app *v1alpha1.Application) time.Duration {
+	if e := app.Spec.Secrets.External; e != nil && e.MaxStaleness != nil {
+		return e.MaxStaleness.Duration
+	}
+	return defaultMaxStaleness
+}
+
+// due reports whether stores are to be asked for a material's values now.
+func (r *ApplicationReconciler) due(run *run, mat *material) bool {
+	at, ever := r.nextAsk(run, mat)
+	return ever && !run.now.Before(at)
+}
+
+// nextAsk is when stores are to be asked for a material's values: the zero
+// time, where somebody asked for it or a store changed since it was done last.
+func (r *ApplicationReconciler) nextAsk(run *run, mat *material) (at time.Time, ever bool) {
+	m, last := run.memory, mat.begun
+	u := m.unanswered
+	if u != nil && u.of == mat {
+		last = u.begun
+	} else {
+		u = nil
+	}
+	wanted := r.signals.reread(run.target.Application)
+	if m.refresh.pending() {
+		wanted = latest(wanted, m.refresh.at)
+	}
+	retry := max(run.app.Spec.Sync.RetryInterval.Duration, minRetry)
+	due, ever := mat.uses.Due()
+	switch {
+	case last.IsZero(), wanted.After(last):
+		return time.Time{}, true
+	case u != nil:
+		return last.Add(u.pause), true
+	case mat.stale:
+		return last.Add(retry), true
+	case !ever:
+		return due, false
+	}
+	return due.Add(jitter(run.target.Application, due.Sub(last))), true
+}
+
+// maxJitter bounds how long after its time a value is read again, so that
+// Applications that began together do not go on together.
+const maxJitter = 5 * time.Minute
+
+// jitter is up to a tenth of an interval, always the same for an Application.
+func jitter(name types.NamespacedName, interval time.Duration) time.Duration {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name.String()))
+	return time.Duration(float64(h.Sum32()) / (1 << 32) * float64(min(max(interval, 0)/10, maxJitter)))
+}
+
+// comeBack is when to look at an Application again, whatever happens until then.
+func (r *ApplicationReconciler) comeBack(run *run, after time.Duration) time.Duration {
+	after = soonest(after, run.nextPoll())
+	m := run.memory
+	if m.resolving != nil {
+		return after // its end queues the Application
+	}
+	for _, w := range []*wanted{m.draft, m.wanted} {
+		if w == nil || w.material == nil {
+			continue
+		}
+		at, ever := r.nextAsk(run, w.material)
+		if rest := at.Sub(run.now); ever && rest > 0 {
+			return soonest(after, rest)
+		} else if ever { // the run did not come so far
+			return soonest(after, max(run.app.Spec.Sync.RetryInterval.Duration, minRetry))
+		}
+		return after
+	}
+	return after
+}
+
+func (f *refresh) pending() bool { return f.value != "" && !f.done }
+
+// noteRefresh takes note of a request to read values again.
+func (r *run) noteRefresh() {
+	asked := r.app.Annotations[v1alpha1.AnnotationRefreshRequestedAt]
+	if m := r.memory; asked != "" && asked != r.app.Status.LastHandledRefreshAt && m.refresh.value != asked {
+		m.refresh = refresh{value: asked, at: r.now, done: r.app.Spec.Secrets.Policy != v1alpha1.PolicyExternal}
+	}
+}
+
+// refreshed returns the request that was carried out and not yet told of.
+func (r *run) refreshed() (value string, news bool) {
+	f := r.memory.refresh
+	return f.value, f.done && f.value != r.app.Status.LastHandledRefreshAt
+}

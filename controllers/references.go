@@ -1,0 +1,141 @@
+package controllers
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/external"
+	"github.com/gitseal/gitseal/internal/secret"
+)
+
+// maxReferences is how many a status lists.
+const maxReferences = 512
+
+// place is one value of a store.
+type place struct {
+	store   v1alpha1.StoreReference
+	key     string
+	version string
+}
+
+// changes say since when each value is as it is, and how many of each store
+// changed when the material was made.
+type changes struct {
+	at   map[place]time.Time
+	news map[v1alpha1.StoreReference]int
+}
+
+func placeOf(u external.Use) place { return place{u.Store, u.Ref.Key, u.Version} }
+
+// changesTo compares values with those that were in use before. After a restart
+// only their versions are known, from the status.
+func (r *run) changesTo(uses external.Uses) changes {
+	c := changes{at: map[place]time.Time{}, news: map[v1alpha1.StoreReference]int{}}
+	before, tokens := r.valuesBefore()
+	for _, u := range uses.Values {
+		p := placeOf(u)
+		if _, seen := c.at[p]; seen || u.Token == "" {
+			continue
+		}
+		at, known := before[p]
+		if token := tokens[p]; !known || token != "" && token != u.Token {
+			at = r.now.Truncate(time.Second)
+			c.news[u.Store]++
+		}
+		c.at[p] = at
+	}
+	return c
+}
+
+// valuesChanged reports whether w has other values than what was wanted before.
+// After a restart the status tells, where it lists them all.
+func (r *run) valuesChanged(w *wanted) bool {
+	if w.material == nil {
+		return false
+	}
+	if before := r.memory.wanted; before != nil {
+		return before.material != nil && before.material.print != w.material.print
+	}
+	s := r.app.Status.Secrets
+	return s != nil && len(s.References) > 0 && s.MoreReferences == 0 && len(w.material.changes.news) > 0
+}
+
+func (r *run) valuesBefore() (map[place]time.Time, map[place]secret.Token) {
+	if w := r.memory.wanted; w != nil && w.material != nil {
+		tokens := map[place]secret.Token{}
+		for _, u := range w.material.uses.Values {
+			tokens[placeOf(u)] = u.Token
+		}
+		return w.material.changes.at, tokens
+	}
+	at := map[place]time.Time{}
+	if s := r.app.Status.Secrets; s != nil {
+		for _, ref := range s.References {
+			p := place{ref.Store, ref.Key, ref.Version}
+			if ref.ChangedAt != nil {
+				at[p] = ref.ChangedAt.Time
+			}
+		}
+	}
+	return at, nil
+}
+
+// references lists the values in use, as a status has them.
+func (c changes) references() (listed []v1alpha1.SecretReferenceStatus, more int32) {
+	for p, at := range c.at {
+		listed = append(listed, v1alpha1.SecretReferenceStatus{
+			Store: p.store, Key: p.key, Version: p.version, ChangedAt: &metav1.Time{Time: at},
+		})
+	}
+	slices.SortFunc(listed, func(a, b v1alpha1.SecretReferenceStatus) int {
+		return cmp.Or(cmp.Compare(a.Store.Kind, b.Store.Kind), cmp.Compare(a.Store.Name, b.Store.Name),
+			cmp.Compare(a.Key, b.Key), cmp.Compare(a.Version, b.Version))
+	})
+	if n := len(listed); n > maxReferences {
+		return listed[:maxReferences], int32(n - maxReferences)
+	}
+	return listed, 0
+}
+
+// text says of which stores how many values changed; "" where none did.
+func (c changes) text() string {
+	var parts []string
+	for store, n := range c.news {
+		parts = append(parts, fmt.Sprintf("%s of %s %q", count(n, "key"), store.Kind, store.Name))
+	}
+	slices.Sort(parts)
+	if len(parts) > maxWaiting {
+		parts = append(parts[:maxWaiting], "others")
+	}
+	return strings.Join(parts, ", ")
+}
+
+// newValues tells of the values for which a run applied something.
+func (r *run) newValues() string {
+	w := r.memory.wanted
+	if r.reason != v1alpha1.SyncSecret || w == nil || w.material == nil {
+		return ""
+	}
+	if text := w.material.changes.text(); text != "" {
+		return ", for new values: " + text
+	}
+	return ", for new values"
+}
+
+func storeNames(stores []v1alpha1.StoreReference) string {
+	var names []string
+	for _, s := range stores {
+		names = append(names, fmt.Sprintf("%s %q", s.Kind, s.Name))
+	}
+	slices.Sort(names)
+	if len(names) > maxWaiting {
+		names = append(names[:maxWaiting], "others")
+	}
+	return strings.Join(names, ", ")
+}
