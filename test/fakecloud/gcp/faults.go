@@ -39,6 +39,7 @@ type faults struct {
 	text       string
 	disabled   bool
 	corrupt    bool
+	tokens     bool // an outage of the token services alone
 }
 
 // Throttle answers the next n calls of Secret Manager with ResourceExhausted;
@@ -87,6 +88,13 @@ func (s *Server) DisableAPI(disabled bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults.disabled = disabled
+}
+
+// TokenOutage begins or ends an outage of the token services alone.
+func (s *Server) TokenOutage(down bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults.tokens = down
 }
 
 // Corrupt flips a bit of every payload on its way out, but not of its checksum.

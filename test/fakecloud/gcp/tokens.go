@@ -57,7 +57,7 @@ func (s *Server) serve(method string, answer func(*http.Request) (any, error)) h
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		body, err := any(nil), error(refused{http.StatusServiceUnavailable, "unavailable", "try again"})
-		if s.faults.outage != Unavailable {
+		if s.faults.outage != Unavailable && !s.faults.tokens {
 			body, err = answer(r)
 		}
 		w.Header().Set("Content-Type", "application/json")
