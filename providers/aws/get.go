@@ -189,7 +189,7 @@ func (p *provider) readBatch(ctx context.Context, ids []string, results map[stri
 			}
 		}
 		for _, entry := range out.Errors {
-			if names(id, sdk.ToString(entry.SecretId), sdk.ToString(entry.SecretId)) {
+			if id == sdk.ToString(entry.SecretId) {
 				results[id] = providers.Result{Err: p.explain(ctx, id, entryError(entry))}
 			}
 		}

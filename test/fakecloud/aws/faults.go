@@ -37,6 +37,9 @@ type faults struct {
 	outage    Outage
 	quote     string
 	denied    map[[2]string]bool // operation and name; "" is every one
+	failing   map[string]string  // codes by the names of secrets
+	code      string             // of every call
+	status    int
 }
 
 type throttle struct {
@@ -81,6 +84,24 @@ func (c *Cloud) Deny(operation, name string) {
 	c.faults.denied[[2]string{operation, name}] = true
 }
 
+// Fail answers every call with an error of a code and an HTTP status.
+func (c *Cloud) Fail(code string, status int) {
+	c.faults.mu.Lock()
+	defer c.faults.mu.Unlock()
+	c.faults.code, c.faults.status = code, status
+}
+
+// FailSecret lets reads of one secret end with a code, for instance
+// DecryptionFailure.
+func (c *Cloud) FailSecret(name, code string) {
+	c.faults.mu.Lock()
+	defer c.faults.mu.Unlock()
+	if c.faults.failing == nil {
+		c.faults.failing = map[string]string{}
+	}
+	c.faults.failing[name] = code
+}
+
 // Quote makes every message of an error quote a text, as servers that are asked
 // with a secret in hand may.
 func (c *Cloud) Quote(text string) {
@@ -93,8 +114,9 @@ func (c *Cloud) Quote(text string) {
 func (c *Cloud) Reset() {
 	c.faults.mu.Lock()
 	defer c.faults.mu.Unlock()
-	c.faults.throttled, c.faults.denied = nil, nil
+	c.faults.throttled, c.faults.denied, c.faults.failing = nil, nil, nil
 	c.faults.delay, c.faults.outage, c.faults.quote = 0, Up, ""
+	c.faults.code, c.faults.status = "", 0
 }
 
 func (f *faults) quoted() string {
@@ -107,10 +129,14 @@ func (f *faults) quoted() string {
 func (f *faults) apply(ctx context.Context, w http.ResponseWriter, operation string) error {
 	f.mu.Lock()
 	delay, outage, throttled := f.delay, f.outage, f.throttle(operation)
+	code, status := f.code, f.status
 	f.mu.Unlock()
 	wait(ctx, delay)
-	if throttled != nil {
+	switch {
+	case throttled != nil:
 		return throttled
+	case code != "":
+		return &failure{code: code, message: "It went wrong on purpose.", status: status}
 	}
 	switch outage {
 	case Hangup:
@@ -137,6 +163,16 @@ func (f *faults) throttle(operation string) *failure {
 		refused := refusal("ThrottlingException", "Rate exceeded")
 		refused.after = t.after
 		return refused
+	}
+	return nil
+}
+
+// failure is what reads of a secret end with, or nil.
+func (f *faults) failure(name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if code := f.failing[name]; code != "" {
+		return refusal(code, "It went wrong on purpose.")
 	}
 	return nil
 }

@@ -229,3 +229,10 @@ func (n *names) requestID() string {
 	const hexDigits = "0123456789abcdef"
 	return fmt.Sprintf("%s-%s-%s-%s-%s", n.from(hexDigits, 8), n.from(hexDigits, 4), n.from(hexDigits, 4), n.from(hexDigits, 4), n.from(hexDigits, 12))
 }
+
+// Session returns the keys of the nth session that STS gave out.
+func (c *Cloud) Session(n int) AccessKey {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.keys[c.sessions[n].Key].AccessKey
+}

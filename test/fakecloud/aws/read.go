@@ -33,6 +33,9 @@ func (c *Cloud) value(one call, in request) (valueEntry, error) {
 	if err := s.inUse(); err != nil {
 		return valueEntry{}, err
 	}
+	if err := c.faults.failure(s.name); err != nil {
+		return valueEntry{}, err
+	}
 	v, err := s.pick(in.VersionID, in.VersionStage)
 	if err != nil {
 		return valueEntry{}, err
@@ -279,6 +282,27 @@ func (c *Cloud) put(in request) string {
 		panic(err)
 	}
 	return in.ClientRequestToken
+}
+
+// Delete marks a secret for deletion without a call.
+func (c *Cloud) Delete(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.secrets[name].deleted = c.now()
+}
+
+// Empty takes all versions from a secret, as one that is made and not filled.
+func (c *Cloud) Empty(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.secrets[name].versions = nil
+}
+
+// ARN of a secret.
+func (c *Cloud) ARN(name string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.secrets[name].arn
 }
 
 // Tag sets tags of a secret without a call.
