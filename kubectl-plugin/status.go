@@ -119,6 +119,13 @@ func isReady(app *v1alpha1.Application) bool {
 		meta.IsStatusConditionTrue(app.Status.Conditions, v1alpha1.ConditionReady)
 }
 
+func describeSecrets(s v1alpha1.SecretsStatus) string {
+	if s.Policy == v1alpha1.PolicyExternal {
+		return fmt.Sprintf("policy %s, %s resolved of %s", s.Policy, count(s.Resolved, "key"), count(int32(len(s.References))+s.MoreReferences, "value"))
+	}
+	return fmt.Sprintf("policy %s, %s, %s opened", s.Policy, count(s.Files, "file"), count(s.Opened, "value"))
+}
+
 func (o *statusOptions) writeReport(r report) error {
 	t := o.newTable()
 	t.row("Application:", r.Namespace+"/"+r.Name)
@@ -132,7 +139,7 @@ func (o *statusOptions) writeReport(r report) error {
 	if r.Source.Signer != "" {
 		t.row("Signed by:", r.Source.Signer)
 	}
-	t.row("Secrets:", fmt.Sprintf("policy %s, %s, %s opened", r.Secrets.Policy, count(r.Secrets.Files, "file"), count(r.Secrets.Opened, "value")))
+	t.row("Secrets:", describeSecrets(r.Secrets))
 	if n := r.Resources; n != nil {
 		t.row("Resources:", fmt.Sprintf("%d desired, %d applied, %d drifted, %d unhealthy", n.Desired, n.Applied, n.Drifted, n.Unhealthy))
 	}
