@@ -123,6 +123,8 @@ func TestImportsPointOneWay(t *testing.T) {
 			anyOf(module+"internal/sops", module+"internal/render", module+"internal/apply")},
 		"watches know of no value and no body": {[]string{"internal/live"},
 			anyOf(module+"internal/secret", module+"internal/sops", module+"internal/apply", "k8s.io/client-go/kubernetes", "k8s.io/client-go/dynamic", "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured")},
+		"external manifests are understood without asking anybody": {[]string{"internal/external"},
+			anyOf("k8s.io/client-go", "sigs.k8s.io/controller-runtime", "net/http", "os", "os/exec", module+"internal/apply", module+"internal/live", module+"internal/source", module+"internal/sops", module+"internal/store", module+"internal/fetch")},
 		"webhooks know of neither Git nor the cluster": {[]string{"internal/webhook"},
 			func(i string) bool {
 				return !standard(i) && i != module+"internal/secret" && i != "k8s.io/utils/clock"

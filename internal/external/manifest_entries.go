@@ -73,6 +73,9 @@ func readSource(n *node) source {
 	for _, r := range n.list("rewrite") {
 		s.rewrites = append(s.rewrites, readRewrite(r))
 	}
+	if len(s.rewrites) > maxRewrites {
+		n.problem(n.at("rewrite"), "rewrite in fewer steps", "has more than %d items", maxRewrites)
+	}
 	set := 0
 	for _, there := range []bool{s.extract != nil, s.find != nil, s.generator != nil} {
 		if there {

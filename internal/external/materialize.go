@@ -5,11 +5,141 @@ import (
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/failure"
+	"github.com/gitseal/gitseal/internal/render"
+	"github.com/gitseal/gitseal/internal/secret"
+	"github.com/gitseal/gitseal/providers"
 )
 
+// maxHits bounds what one find may come to.
+const maxHits = 4096
+
 // Materialize resolves what the manifests of a revision ask for and makes their
-// Secrets. Of what fails it returns a *failure.Error for each, joined, without a
-// value; the Secrets are then of no use, the Uses tell what was read.
-func (m *Materializer) Materialize(_ context.Context, _ Collection) (Result, error) {
-	return Result{}, failure.Stallf(v1alpha1.ReasonSecretInvalid, "ExternalSecrets are understood but not yet resolved")
+// Secrets: one Resolve for all that they name, a Find for each search, and one
+// Resolve for all that was found. Of what fails it returns a *failure.Error for
+// each, joined, without a value; the Secrets are then of no use, the Uses tell
+// what was read.
+func (m *Materializer) Materialize(ctx context.Context, c Collection) (Result, error) {
+	p := &plan{places: map[place]int{}}
+	problems := m.checkTargets(c)
+	for _, manifest := range c.Manifests {
+		problems = append(problems, p.gather(manifest, m.Defaults)...)
+	}
+	if len(problems) > 0 {
+		return Result{}, joined(problems)
+	}
+	m.resolve(ctx, p)
+	if ctx.Err() != nil {
+		return Result{}, ctx.Err()
+	}
+	result := Result{Uses: p.uses(m.Values, m.Now)}
+	scene := newScene(c, m.Defaults)
+	for _, manifest := range c.Manifests {
+		b := newBuilder(m, manifest, p, scene)
+		object, err := b.build(ctx)
+		problems = append(problems, err...)
+		if object != nil {
+			result.Secrets = append(result.Secrets, *object)
+		}
+		result.Uses.Resolved += b.resolved
+		if !b.epoch.IsZero() {
+			result.Uses.Epochs = append(result.Uses.Epochs, b.epoch)
+		}
+	}
+	if ctx.Err() != nil {
+		return Result{Uses: result.Uses}, ctx.Err()
+	}
+	return result, joined(problems)
+}
+
+// resolve fills in the answers of a plan.
+func (m *Materializer) resolve(ctx context.Context, p *plan) {
+	static := len(p.requests)
+	if static > 0 {
+		p.answers = m.Resolver.Resolve(ctx, p.requests)
+	}
+	for i := range p.finds {
+		f := &p.finds[i]
+		f.keys, f.err = m.Resolver.Find(ctx, f.request)
+		if f.err == nil && len(f.keys) > maxHits {
+			f.err = problemf("narrow path, name.regexp or tags", "finds more than %d keys", maxHits)
+		}
+		if f.err != nil {
+			continue
+		}
+		for _, key := range f.keys {
+			p.askFound(*f, key)
+		}
+	}
+	if len(p.requests) > static {
+		p.answers = append(p.answers, m.Resolver.Resolve(ctx, p.requests[static:])...)
+	}
+}
+
+// checkTargets refuses two objects that want to be one Secret.
+func (m *Materializer) checkTargets(c Collection) (problems []error) {
+	type name struct{ namespace, name string }
+	secrets, targets := map[name]render.Origin{}, map[name]*Manifest{}
+	for _, o := range c.Rest {
+		if isSecret(o) {
+			secrets[name{m.Defaults.namespace(o.GetNamespace()), o.GetName()}] = o.Origin
+		}
+	}
+	for _, manifest := range c.Manifests {
+		if manifest.target.creation == createNone {
+			continue
+		}
+		n := name{m.Defaults.namespace(manifest.Namespace), manifest.target.name}
+		if at, ok := secrets[n]; ok {
+			problems = append(problems, manifest.at("spec.target.name",
+				problemf("rename one of the two", "Secret %q is already in %s", n.name, at)))
+		}
+		if first, ok := targets[n]; ok {
+			problems = append(problems, manifest.at("spec.target.name",
+				problemf("rename one of the two, or put all of it into one ExternalSecret", "Secret %q is already made by ExternalSecret %q in %s", n.name, first.Name, first.Origin)))
+		}
+		targets[n] = manifest
+	}
+	return problems
+}
+
+func isSecret(o render.Object) bool {
+	return o.GetKind() == "Secret" && o.GroupVersionKind().Group == ""
+}
+
+// scene is what manifests may refer to in their revision.
+type scene struct {
+	defaults   Defaults
+	generators map[generatorID]Generator
+	objects    map[objectID]render.Object
+}
+
+type (
+	generatorID struct{ kind, namespace, name string }
+	objectID    struct{ kind, namespace, name string }
+)
+
+func newScene(c Collection, d Defaults) *scene {
+	s := &scene{defaults: d, generators: map[generatorID]Generator{}, objects: map[objectID]render.Object{}}
+	for _, g := range c.Generators {
+		s.generators[generatorID{g.Kind, d.namespace(g.Namespace), g.Name}] = g
+	}
+	for _, o := range c.Rest {
+		if kind := o.GetKind(); o.GroupVersionKind().Group == "" && (kind == "Secret" || kind == "ConfigMap") {
+			s.objects[objectID{kind, d.namespace(o.GetNamespace()), o.GetName()}] = o
+		}
+	}
+	return s
+}
+
+// missing says that a store knows no such property.
+func missing(store v1alpha1.StoreReference, ref providers.Ref, property string) error {
+	return failure.Stallf(v1alpha1.ReasonSecretMissing, "key %q of %s %q has no property %q", shorten(ref.Key), store.Kind, store.Name, shorten(property)).
+		WithHint("correct the property, or add it at the provider")
+}
+
+// known adds values to the set, so that texts can be cleaned of them.
+func (m *Materializer) known(values map[string]secret.Value) {
+	for _, v := range values {
+		m.Values.Add(v, secret.String)
+	}
 }

@@ -55,6 +55,9 @@ type Template struct {
 	// Name of the field that holds it, for instance `data["config.yaml"]`.
 	Name string
 	Text string
+	// Private: the text comes out of a Secret, so that nothing of it may be
+	// quoted either.
+	Private bool
 	// Data is what {{ .key }} gives.
 	Data map[string]secret.Value
 	Seed Seed

@@ -49,9 +49,7 @@ type checker struct {
 }
 
 func (c *checker) check() {
-	if needed := foreignPolicy(c.object); needed != "" && needed != string(c.spec.Policy) {
-		c.violate(fmt.Sprintf("remove it, or keep it in an Application with policy %s", needed),
-			"needs policy %s and is refused under policy %s", needed, c.spec.Policy)
+	if c.foreign() {
 		return
 	}
 	if _, ok := c.object.Object["sops"].(map[string]any); ok {
@@ -162,20 +160,30 @@ func isSecret(o render.Object) bool {
 	return o.GetKind() == "Secret" && o.GroupVersionKind().Group == ""
 }
 
-// foreignPolicy returns the policy that an object of a secrets tool belongs
-// to, or "".
-func foreignPolicy(o render.Object) string {
-	gk := o.GroupVersionKind().GroupKind()
-	switch gk.Group {
-	case "bitnami.com", v1alpha1.GroupVersion.Group:
-		if gk.Kind == "SealedSecret" {
-			return "Sealed"
-		}
-	case "external-secrets.io":
-		switch gk.Kind {
-		case "ExternalSecret", "ClusterExternalSecret", "PushSecret", "ClusterPushSecret":
-			return "External"
-		}
+// foreign refuses an object of a secrets tool that does not belong under the
+// policy, or that no policy knows.
+func (c *checker) foreign() bool {
+	gk := c.object.GroupVersionKind().GroupKind()
+	sealed := gk.Kind == "SealedSecret" && (gk.Group == "bitnami.com" || gk.Group == v1alpha1.GroupVersion.Group)
+	external := gk.Kind == "ExternalSecret" && gk.Group == "external-secrets.io"
+	switch {
+	case sealed:
+		c.needs("Sealed")
+	case external && c.spec.Policy != v1alpha1.PolicyExternal:
+		c.needs(string(v1alpha1.PolicyExternal))
+	case gk.Group != "external-secrets.io":
+		return false
+	case gk.Kind == "ClusterExternalSecret":
+		c.violate("commit an ExternalSecret for each namespace, for instance with Kustomize", "is not supported under any policy")
+	case gk.Kind == "PushSecret" || gk.Kind == "ClusterPushSecret":
+		c.violate("remove it: gitseal writes to no provider, which owns its values", "is not supported under any policy")
+	default:
+		return false
 	}
-	return ""
+	return true
+}
+
+func (c *checker) needs(policy string) {
+	c.violate(fmt.Sprintf("remove it, or keep it in an Application with policy %s", policy),
+		"needs policy %s and is refused under policy %s", policy, c.spec.Policy)
 }

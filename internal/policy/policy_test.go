@@ -40,6 +40,7 @@ func TestCheck(t *testing.T) {
 	const encrypt = ": encrypt it with kubectl gitseal encrypt, or allow it in spec.secrets.exceptions"
 	const none = ": encrypt it and set policy SOPS, or allow it in spec.secrets.exceptions"
 	const violated, invalid = v1alpha1.ReasonPolicyViolated, v1alpha1.ReasonObjectInvalid
+	ext := v1alpha1.Secrets{Policy: v1alpha1.PolicyExternal}
 	exceptions := []v1alpha1.SecretException{{Name: "db", Reason: "for the test"}}
 	tests := map[string]struct {
 		spec   v1alpha1.Secrets // policy SOPS unless set
@@ -100,6 +101,13 @@ func TestCheck(t *testing.T) {
 			want: `SealedSecret "s" needs policy Sealed and is refused under policy None: remove it, or keep it in an Application with policy Sealed`},
 		"an ExternalSecret": {object: "apiVersion: external-secrets.io/v1beta1\nkind: ExternalSecret\nmetadata: {name: s}", reason: violated,
 			want: `ExternalSecret "s" needs policy External and is refused under policy SOPS: remove it, or keep it in an Application with policy External`},
+		"an empty Secret under External": {spec: ext, object: db},
+		"a token in Git under External": {spec: ext, object: "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: s}\nspec: {target: {template: {data: {a: " + unknown + "}}}}", reason: violated,
+			want: `ExternalSecret "s" holds a token that stands for no value of this Application at spec.target.template.data.a; a.yaml:3: ExternalSecret "s" holds an opened value at spec.target.template.data.a, and only a Secret may: a token is never written into Git; remove it`},
+		"a ClusterExternalSecret": {spec: ext, object: "apiVersion: external-secrets.io/v1\nkind: ClusterExternalSecret\nmetadata: {name: s}", reason: violated,
+			want: `ClusterExternalSecret "s" is not supported under any policy: commit an ExternalSecret for each namespace, for instance with Kustomize`},
+		"a PushSecret under None": {spec: v1alpha1.Secrets{Policy: v1alpha1.PolicyNone}, object: "apiVersion: external-secrets.io/v1alpha1\nkind: PushSecret\nmetadata: {name: s}", reason: violated,
+			want: `PushSecret "s" is not supported under any policy: remove it: gitseal writes to no provider, which owns its values`},
 		"a token in another kind": {object: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {env: [{a: b}, {value: " + token + "}]}", reason: violated,
 			want: `Deployment "d" holds an opened value at spec.env[1].value, and only a Secret may: use a Secret, or list Deployment.apps in spec.secrets.allowInKinds: whoever may read that kind then reads the value`},
 		"a token in a name": {object: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, labels: {a.b/c: x" + token + "}}", reason: violated,

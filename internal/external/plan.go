@@ -1,0 +1,183 @@
+package external
+
+import (
+	"slices"
+	"time"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/secret"
+	"github.com/gitseal/gitseal/providers"
+)
+
+// defaultInterval is the refreshInterval where nobody says another, as the CRD
+// of external-secrets.io has it; minInterval the shortest that counts.
+const (
+	defaultInterval = time.Hour
+	minInterval     = 10 * time.Second
+)
+
+// plan is what a number of manifests ask for, so that it can be asked for at
+// once.
+type plan struct {
+	requests []Request
+	places   map[place]int // of requests
+	finds    []find
+	answers  []Answer
+}
+
+// place is what tells requests of one ExternalSecret apart.
+type place struct {
+	manifest *Manifest
+	store    v1alpha1.StoreReference
+	ref      providers.Ref
+	found    bool // by a search, not named
+}
+
+// find is one search, and what it came to.
+type find struct {
+	manifest *Manifest
+	field    string
+	request  FindRequest
+	keys     []string
+	err      error
+}
+
+// gather adds what a manifest asks for by name, and its searches.
+func (p *plan) gather(m *Manifest, d Defaults) (problems []error) {
+	named := func(field string, store v1alpha1.StoreReference) bool {
+		if store.Name == "" {
+			problems = append(problems, m.at(field, problemf(
+				"set spec.secretStoreRef.name, or spec.secrets.external.storeRef of the Application", "names no store")))
+		}
+		return store.Name != ""
+	}
+	for _, e := range m.data {
+		if store := d.store(m.storeOr(e.store)); named(e.path, store) {
+			p.ask(m, d, store, e.remote.ref, e.remote.property)
+		}
+	}
+	for _, s := range m.dataFrom {
+		store := d.store(m.storeOr(s.store))
+		switch {
+		case s.generator != nil || !named(s.path, store):
+		case s.extract != nil:
+			p.ask(m, d, store, s.extract.ref, s.extract.property)
+		case s.find != nil:
+			p.finds = append(p.finds, find{manifest: m, field: s.path + ".find", request: FindRequest{
+				Namespace: d.namespace(m.Namespace), Store: store, Query: s.find.query, MaxAge: m.maxAge(d), Optional: m.optional(),
+			}})
+		}
+	}
+	return problems
+}
+
+// ask adds a request, or a property to the one that is there already.
+func (p *plan) ask(m *Manifest, d Defaults, store v1alpha1.StoreReference, ref providers.Ref, property string) {
+	r := Request{
+		Namespace: d.namespace(m.Namespace), Store: store, Ref: ref, Properties: []string{property},
+		MaxAge: m.maxAge(d), Optional: m.optional(),
+	}
+	i := p.add(place{manifest: m, store: store, ref: ref}, r)
+	if have := &p.requests[i]; !slices.Contains(have.Properties, property) {
+		have.Properties = append(have.Properties, property)
+	}
+}
+
+// askFound adds a request for what a search has found. It may be gone all the
+// same: a deleted version leaves its name behind.
+func (p *plan) askFound(f find, key string) {
+	p.add(place{manifest: f.manifest, store: f.request.Store, ref: providers.Ref{Key: key}, found: true}, Request{
+		Namespace: f.request.Namespace, Store: f.request.Store, Ref: providers.Ref{Key: key}, Properties: []string{""},
+		MaxAge: f.request.MaxAge, Optional: true,
+	})
+}
+
+// add returns the index of the request at a place, and adds it where there is
+// none.
+func (p *plan) add(at place, r Request) int {
+	i, known := p.places[at]
+	if !known {
+		i = len(p.requests)
+		p.places[at] = i
+		p.requests = append(p.requests, r)
+	}
+	return i
+}
+
+// answer is the one to what was asked at a place.
+func (p *plan) answer(at place) Answer { return p.answers[p.places[at]] }
+
+// optional reports whether a key that is missing at its provider is left out.
+func (m *Manifest) optional() bool { return m.target.deletion != deleteRetain }
+
+// maxAge is how old values may be; negative: any age will do.
+func (m *Manifest) maxAge(d Defaults) time.Duration {
+	if interval := m.interval(d); interval > 0 {
+		return interval
+	}
+	return -1
+}
+
+// interval is 0 where values are not refreshed by time.
+func (m *Manifest) interval(d Defaults) time.Duration {
+	interval := d.Interval
+	if interval == 0 {
+		interval = defaultInterval
+	}
+	if m.refresh.interval != nil {
+		interval = *m.refresh.interval
+	}
+	if m.refresh.policy != refreshPeriodic || interval <= 0 {
+		return 0
+	}
+	return max(interval, minInterval)
+}
+
+// seed is what the manifest's values are derived for, and the end of the epoch;
+// the zero time where there is none.
+func (m *Manifest) seed(d Defaults, now time.Time) (Seed, time.Time) {
+	s := Seed{Namespace: d.namespace(m.Namespace), Name: m.Name, Once: m.refresh.policy == refreshCreatedOnce}
+	interval := m.interval(d)
+	if interval == 0 {
+		return s, time.Time{}
+	}
+	s.Epoch = now.UnixNano() / int64(interval)
+	return s, time.Unix(0, (s.Epoch+1)*int64(interval))
+}
+
+// uses lists what was read, each value once.
+func (p *plan) uses(values *secret.Set, now time.Time) Uses {
+	type identity struct {
+		namespace string
+		store     v1alpha1.StoreReference
+		ref       providers.Ref
+	}
+	var u Uses
+	seen := map[identity]int{}
+	for i, r := range p.requests {
+		if i >= len(p.answers) || p.answers[i].Err != nil {
+			continue
+		}
+		a := p.answers[i]
+		use := Use{Namespace: r.Namespace, Store: r.Store, Ref: r.Ref, Version: a.Version, Read: a.Read, MaxAge: r.MaxAge}
+		if !a.Missing {
+			use.Token = values.Add(a.Value, secret.String)
+		}
+		id := identity{r.Namespace, r.Store, r.Ref}
+		first, known := seen[id]
+		if !known {
+			seen[id] = len(u.Values)
+			u.Values = append(u.Values, use)
+			continue
+		}
+		if have := &u.Values[first]; use.MaxAge >= 0 && (have.MaxAge < 0 || use.MaxAge < have.MaxAge) {
+			have.MaxAge = use.MaxAge
+		}
+	}
+	for _, f := range p.finds {
+		if f.err == nil {
+			u.Finds = append(u.Finds, FindUse{f.request.Namespace, f.request.Store, f.request.Query, f.keys, now, f.request.MaxAge})
+		}
+	}
+	return u
+}
