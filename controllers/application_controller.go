@@ -53,6 +53,7 @@ type ApplicationReconciler struct {
 	Secrets   client.Reader
 	Source    Source
 	Watches   Watcher
+	Stores    *Stores
 	Engine    *apply.Engine
 	Recorder  events.EventRecorder
 	Clock     clock.Clock
@@ -195,6 +196,7 @@ func (r *ApplicationReconciler) forget(name types.NamespacedName) {
 func (r *ApplicationReconciler) handOff(name types.NamespacedName) {
 	r.Watches.Release(apply.Target{Application: name}.ApplySet())
 	r.memories.drop(name)
+	r.Stores.forget(name)
 	r.heldKeys.keep(func(s live.Scope) bool {
 		_, presence := r.Watches.Find(s, scopeKey(s), 0)
 		return presence != live.Unknown

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/go-logr/logr"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -93,6 +94,9 @@ func (o Operator) Run(ctx context.Context) error {
 	if err := o.share(me, mgr, reconciler); err != nil {
 		return err
 	}
+	if err := o.reconcileStores(mgr, reconciler.Stores, reconciler.share); err != nil {
+		return err
+	}
 	if err := o.serveWebhooks(ctx, me, mgr, reconciler); err != nil {
 		return err
 	}
@@ -101,7 +105,7 @@ func (o Operator) Run(ctx context.Context) error {
 
 func (o Operator) manager(cfg *rest.Config) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, corev1.AddToScheme, eventsv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, corev1.AddToScheme, eventsv1.AddToScheme, authenticationv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("build the scheme: %w", err)
 		}
@@ -146,12 +150,22 @@ func (o Operator) reconciler(ctx context.Context, cfg *rest.Config, mgr ctrl.Man
 	signals := NewSignals()
 	tokenizer := secret.NewTokenizer(key)
 	clients := apply.NewClients(cfg)
-	watches := live.New(ctx, clients, o.Clock, signals.Notify)
+	stores, err := o.stores(mgr, tokenizer, signals)
+	if err != nil {
+		return nil, nil, fmt.Errorf("set up stores: %w", err)
+	}
+	watches := live.New(ctx, clients, o.Clock, func(owner string) {
+		if !stores.Notify(owner) {
+			signals.Notify(owner)
+		}
+	})
+	stores.Watches = watches
 	return &ApplicationReconciler{
 		Client:  mgr.GetClient(),
 		Secrets: mgr.GetAPIReader(),
 		Source:  repositories,
 		Watches: watches,
+		Stores:  stores, Resolvers: stores,
 		Engine: apply.NewEngine(apply.Options{
 			Clients: clients, Mapper: mgr.GetRESTMapper(), Watches: watches, Digest: tokenizer.Digest, OperatorNamespace: o.Namespace, Clock: o.Clock,
 		}),

@@ -104,6 +104,7 @@ func (r *ApplicationReconciler) shareChanged(c shard.Change) {
 			r.signals.Queue(name)
 		}
 	}
+	r.Stores.shareChanged(c)
 }
 
 // everybody lists all Applications, from the cache and without copying them.

@@ -72,7 +72,7 @@ func migrateStore(m *migration, o render.Object, root, version *yaml.Node, opera
 		return nil
 	}
 	o = asObject(object, o.Origin)
-	if _, err := store.FromGit(o, namespace); err != nil {
+	if _, err := store.FromGit(o, namespace, namespace); err != nil {
 		m.refuse(err)
 		return nil
 	}

@@ -79,7 +79,7 @@ func (t *tree) understand(objects []render.Object) (content, error) {
 		if !store.IsStore(o) {
 			continue
 		}
-		s, err := store.FromGit(o, t.namespace)
+		s, err := store.FromGit(o, t.namespace, t.namespace)
 		if err != nil {
 			return c, err
 		}

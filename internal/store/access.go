@@ -179,12 +179,6 @@ func (g grant) plain(key string) error {
 	return nil
 }
 
-// allowsFind says why keys may not be looked for. What is found is asked for
-// one by one, so that only keys that may be read come of it.
-func (g grant) mayFind(keys []string) []string {
-	return slices.DeleteFunc(keys, func(k string) bool { return g.allows(k, nil) != nil })
-}
-
 func (r rule) hasKey(key string) bool {
 	if r.keys == nil {
 		return true

@@ -80,29 +80,41 @@ func (n Named) bare() Named { return Named{Thing: n.Thing, Namespace: n.Namespac
 func (c *credentials) refusal(n Named, verb string, err error) error {
 	switch {
 	case apierrors.IsNotFound(err):
-		return failure.Stallf(v1alpha1.ReasonStoreInvalid, "%s: %w", c.store, detail(providers.ErrInvalid, "%s does not exist", n)).
-			WithHint("create it; the store is opened by itself then")
+		return judged(providers.ErrInvalid, c.store.invalid("%s does not exist", n).
+			WithHint("create it; the store is opened by itself then"))
 	case apierrors.IsForbidden(err):
-		return c.forbidden(n, verb)
+		return judged(providers.ErrDenied, c.forbidden(n, verb))
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		return failure.Stallf(v1alpha1.ReasonStoreInvalid, "%s: %w", c.store, detail(providers.ErrInvalid, "the API server refuses to %s %s", verb, n)).
-			WithHint("look at the audiences that the store asks for")
+		return judged(providers.ErrInvalid, c.store.invalid("the API server refuses to %s %s", verb, n).
+			WithHint("look at the audiences that the store asks for"))
 	}
-	return failure.Waitf(v1alpha1.ReasonStoreUnavailable, "%s: %w", c.store, detail(providers.ErrUnavailable, "%s %s: the API server does not answer", verb, n))
+	return judged(providers.ErrUnavailable, failure.Waitf(v1alpha1.ReasonStoreUnavailable, "%s: %s %s: the API server does not answer", c.store, verb, n))
+}
+
+// judgement is an error of which it is known already what it means, for the way
+// through a backend and the fetch layer, which know kinds only.
+type judgement struct {
+	kind    error
+	failure *failure.Error
+}
+
+func (j judgement) Error() string { return j.failure.Error() }
+
+// Unwrap gives both.
+func (j judgement) Unwrap() []error { return []error{j.kind, j.failure} }
+
+func judged(kind error, f *failure.Error) error {
+	return &providers.Error{Kind: judgement{kind, f}, Detail: f.Error()}
 }
 
 // forbidden: the namespace has not let the operator in.
-func (c *credentials) forbidden(n Named, verb string) error {
+func (c *credentials) forbidden(n Named, verb string) *failure.Error {
 	rights := "get and watch on it by name"
 	if verb == verbToken {
 		rights = "create on its token (serviceaccounts/token) by name"
 	}
-	return failure.Failf(v1alpha1.ReasonAccessDenied, "%s: %w", c.store, detail(providers.ErrDenied, "namespace %q has not let gitseal %s %s %q", n.Namespace, verb, n.Thing, n.Name)).
+	return failure.Failf(v1alpha1.ReasonAccessDenied, "%s: namespace %q has not let gitseal %s %s %q", c.store, n.Namespace, verb, n.Thing, n.Name).
 		WithHint("grant %s to ServiceAccount %s of namespace %s, as `kubectl gitseal init` does", rights, v1alpha1.OperatorServiceAccount, c.operator)
-}
-
-func detail(kind error, format string, args ...any) *providers.Error {
-	return &providers.Error{Kind: kind, Detail: fmt.Sprintf(format, args...)}
 }
 
 // of finds what was read of an object.
@@ -115,7 +127,7 @@ func (c *credentials) of(thing Thing, name string) (Content, error) {
 }
 
 func (s Store) unreadable(format string, args ...any) error {
-	return failure.Stallf(v1alpha1.ReasonStoreInvalid, "%s: %w", s, detail(providers.ErrInvalid, format, args...))
+	return judged(providers.ErrInvalid, s.invalid(format, args...).WithHint("correct the spec, or put it there; the store is opened by itself then"))
 }
 
 func (c *credentials) entry(thing Thing, name, key string) (secret.Value, error) {
@@ -153,7 +165,7 @@ func (c *credentials) ConfigMap(s v1alpha1.ConfigMapKeySelector) (string, error)
 
 const (
 	verbToken = "ask for a token of"
-	// maxTokenExpiry is what an API server takes at most for a moment.
+	// minTokenExpiry is the least that an API server takes.
 	minTokenExpiry = 10 * time.Minute
 )
 
@@ -171,7 +183,7 @@ func (c *credentials) Token(ctx context.Context, sa v1alpha1.ServiceAccountSelec
 	case err == nil:
 		return token, nil
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return providers.Token{}, detail(providers.ErrUnavailable, "the API server gave no token of ServiceAccount %q in time", sa.Name)
+		return providers.Token{}, &providers.Error{Kind: providers.ErrUnavailable, Detail: fmt.Sprintf("the API server gave no token of ServiceAccount %q in time", sa.Name)}
 	}
 	return providers.Token{}, c.refusal(n, verbToken, err)
 }

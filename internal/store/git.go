@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"regexp"
@@ -35,14 +36,15 @@ func IsStore(o render.Object) bool {
 // FromGit reads a store that was rendered from Git, for which IsStore holds,
 // and validates it. It serves the Application of that namespace alone, and what
 // it names is read there: whoever may write to Git gains nothing by it that the
-// namespace has not given. The error is a *failure.Error that names the field.
-func FromGit(o render.Object, applicationNamespace string) (Store, error) {
+// namespace has not given. Objects that name no namespace are in defaultNamespace.
+// The error is a *failure.Error that names the field.
+func FromGit(o render.Object, applicationNamespace, defaultNamespace string) (Store, error) {
 	s := Store{
 		Kind: v1alpha1.StoreKind(o.GetKind()), Name: o.GetName(), Origin: o.Origin.String(),
 		Home: applicationNamespace, Private: true,
 	}
 	if s.Kind == v1alpha1.KindSecretStore {
-		s.Namespace = o.GetNamespace()
+		s.Namespace = cmp.Or(o.GetNamespace(), defaultNamespace)
 	}
 	kind := o.GroupVersionKind()
 	if v := kind.Version; kind.Group == ExternalSecretsGroup && v != "v1" && v != "v1beta1" ||

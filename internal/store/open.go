@@ -2,7 +2,13 @@ package store
 
 import (
 	"context"
+	"net"
+	"sync"
+	"time"
 
+	"k8s.io/utils/clock"
+
+	"github.com/gitseal/gitseal/internal/fetch"
 	"github.com/gitseal/gitseal/providers"
 )
 
@@ -10,7 +16,10 @@ import (
 type Opener struct {
 	Registry providers.Registry
 	Objects  Objects
-	Clients  Clients
+	Fetcher  *fetch.Fetcher
+	// Dial is the egress guard's.
+	Dial  func(ctx context.Context, network, address string) (net.Conn, error)
+	Clock clock.WithTicker
 	// Digest is a keyed digest, by which stores of the same identity find one
 	// another.
 	Digest func([]byte) string
@@ -18,17 +27,23 @@ type Opener struct {
 	OperatorNamespace string
 }
 
-// Opened is a store whose values can be read.
+// Opened is a store whose values can be read. It holds what the credentials
+// held when it was opened.
 type Opened struct {
-	Store  Store
-	Client Client
+	Store Store
 	// Identity is a keyed digest of the store's spec and of what its credentials
-	// held. Stores with the same one share Client.
+	// held. Stores with the same one share client, login and cache.
 	Identity string
 	// Versions are the resource versions of what was read, by which it is known
 	// whether it has changed since.
 	Versions map[Named]string
-	dialect  providers.Dialect
+
+	fetcher *fetch.Fetcher
+	opening fetch.Opening
+	dialect providers.Dialect
+
+	mu    sync.Mutex
+	empty map[string]time.Time // queries that found nothing, since when
 }
 
 // Open validates a store, reads what its spec names, and opens it. The provider
@@ -43,28 +58,77 @@ func (o *Opener) Open(ctx context.Context, s Store) (*Opened, error) {
 	}
 	c, err := o.read(ctx, s)
 	if err != nil {
-		return nil, err
+		return nil, s.failed(err)
 	}
 	identity, err := c.identity()
 	if err != nil {
 		return nil, s.failed(err)
 	}
-	opened := &Opened{Store: s, Identity: o.Digest(identity), Versions: c.versions(), dialect: backend.Dialect}
-	opened.Client, err = o.Clients.Open(opened.Identity, backend, providers.Store{Spec: s.Spec.Provider, Ambient: s.ambient(), Credentials: c}, s)
+	limits, err := fetch.LimitsOf(backend, s.Spec)
 	if err != nil {
-		return nil, s.failed(err)
+		return nil, s.invalid("%v", err)
+	}
+	opened := &Opened{
+		Store: s, Identity: o.Digest(identity), Versions: c.versions(), fetcher: o.Fetcher, dialect: backend.Dialect, empty: map[string]time.Time{},
+		opening: fetch.Opening{Provider: s.Provider(), Limits: limits, Open: func(loggedIn func()) (providers.Provider, error) {
+			return backend.Open(providers.Store{
+				Spec: s.Spec.Provider, Ambient: s.ambient(), Credentials: c, Dial: o.Dial, Clock: o.Clock, LoggedIn: loggedIn,
+			})
+		}},
+	}
+	if _, err := opened.client(); err != nil {
+		return nil, err
 	}
 	return opened, nil
 }
 
-// Check logs in and asks the provider a real question. It returns as whom the
-// provider knows the operator; errors are *failure.Error.
-func (o *Opened) Check(ctx context.Context) (string, error) {
-	identity, err := o.Client.Check(ctx)
+// client is the one of the store's identity, opened again where nobody used it
+// for long.
+func (o *Opened) client() (*fetch.Client, error) {
+	c, err := o.fetcher.Client(o.Identity, o.opening)
 	if err != nil {
-		return "", o.Store.failed(err)
+		return nil, o.Store.failed(err)
 	}
-	return identity, nil
+	return c, nil
+}
+
+// Check logs in and asks the provider a real question, unless that was asked
+// less than maxAge ago. It returns as whom the provider knows the operator;
+// errors are *failure.Error.
+func (o *Opened) Check(ctx context.Context, maxAge time.Duration) (string, error) {
+	c, err := o.client()
+	if err != nil {
+		return "", err
+	}
+	outcome := c.Check(ctx, maxAge)
+	if outcome.Err != nil {
+		return "", o.Store.failed(outcome.Err)
+	}
+	return outcome.Identity, nil
+}
+
+// Stats counts the calls of the store's identity.
+func (o *Opened) Stats() fetch.Stats {
+	stats, _ := o.fetcher.Stats(o.Identity)
+	return stats
+}
+
+// Failed says what an error of the store's provider means for it.
+func (o *Opened) Failed(err error) error { return o.Store.failed(err) }
+
+// emptySince notes whether a query found nothing at a moment, and returns since
+// when it has not.
+func (o *Opened) emptySince(query string, empty bool, at time.Time) time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !empty {
+		delete(o.empty, query)
+		return time.Time{}
+	}
+	if _, known := o.empty[query]; !known {
+		o.empty[query] = at
+	}
+	return o.empty[query]
 }
 
 func (c *credentials) versions() map[Named]string {

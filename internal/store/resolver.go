@@ -1,29 +1,38 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/external"
 	"github.com/gitseal/gitseal/internal/failure"
+	"github.com/gitseal/gitseal/internal/fetch"
 	"github.com/gitseal/gitseal/providers"
 )
 
 // Stores finds and opens the stores that an Application may ask. It is the
 // controllers', who watch what was read.
 type Stores interface {
-	// Cluster returns a store of the cluster, as it is now; a *failure.Error with
-	// reason StoreMissing where there is none.
-	Cluster(ctx context.Context, namespace string, ref v1alpha1.StoreReference) (Store, error)
+	// Cluster returns a store of the cluster, as it is now, a SecretStore in the
+	// namespace of the Application that asks; a *failure.Error with reason
+	// StoreMissing where there is none.
+	Cluster(ctx context.Context, application types.NamespacedName, ref v1alpha1.StoreReference) (Store, error)
 	// Open opens a store, or returns it as it was opened where nothing that it
 	// was made of has changed. Application is who asks.
 	Open(ctx context.Context, application types.NamespacedName, s Store) (*Opened, error)
 }
 
-// Resolver answers for one run of one Application.
+// Resolver answers for one run of one Application. It is not safe for
+// concurrent use.
 type Resolver struct {
 	Application types.NamespacedName
 	// Git holds the stores of the revision, as FromGit made them.
@@ -32,38 +41,225 @@ type Resolver struct {
 	Namespaces Namespaces
 	// MaxStaleness is how old an answer may be while a provider does not answer.
 	MaxStaleness time.Duration
-	Now          func() time.Time
+	Clock        clock.PassiveClock
 
-	opened map[string]*access
+	opened map[use]*access
 }
 
 var _ external.Resolver = (*Resolver)(nil)
 
+// use is a store as an ExternalSecret of a namespace names it.
+type use struct {
+	namespace string
+	ref       v1alpha1.StoreReference
+}
+
 // access is a store that was opened for the Application, or why it was not.
 type access struct {
+	store  Store
 	opened *Opened
 	grant  grant
 	err    error
 }
 
+const (
+	// proof is how far two proofs lie apart that something is not there.
+	proof = 30 * time.Second
+	// anyAge is asked of the fetch layer, so that it is told here how old the
+	// last good value is.
+	anyAge = time.Duration(1<<63 - 1)
+)
+
+// access opens a store once in a run.
+func (r *Resolver) access(ctx context.Context, namespace string, ref v1alpha1.StoreReference) *access {
+	ref.Kind = cmp.Or(ref.Kind, v1alpha1.KindSecretStore)
+	u := use{namespace, ref}
+	if r.opened == nil {
+		r.opened = map[use]*access{}
+	}
+	if r.opened[u] == nil {
+		a := &access{}
+		a.err = r.open(ctx, u, a)
+		r.opened[u] = a
+	}
+	return r.opened[u]
+}
+
+func (r *Resolver) open(ctx context.Context, u use, a *access) (err error) {
+	if a.store, err = r.find(ctx, u); err != nil {
+		return err
+	}
+	if a.grant, err = a.store.grantOf(ctx, r.Application, r.Namespaces); err != nil {
+		return err
+	}
+	a.opened, err = r.Stores.Open(ctx, r.Application, a.store)
+	return err
+}
+
+// find prefers a store of the same revision over one of the cluster.
+func (r *Resolver) find(ctx context.Context, u use) (Store, error) {
+	for _, s := range r.Git {
+		if s.Kind == u.ref.Kind && s.Name == u.ref.Name && (s.Kind == v1alpha1.KindClusterSecretStore || s.Namespace == u.namespace) {
+			return s, nil
+		}
+	}
+	return r.Stores.Cluster(ctx, r.Application, u.ref)
+}
+
+// Basis says what of the given stores decides the answers: it changes whenever
+// the spec or the credentials of one do, or who may use what of it. Nothing is
+// read for it that is not known.
+func (r *Resolver) Basis(ctx context.Context, namespace string, refs []v1alpha1.StoreReference) string {
+	var b strings.Builder
+	for _, ref := range refs {
+		a := r.access(ctx, namespace, ref)
+		if a.err != nil {
+			fmt.Fprintf(&b, "%s=!%s;", ref.Name, a.err)
+			continue
+		}
+		fmt.Fprintf(&b, "%s=%s%q;", ref.Name, a.opened.Identity, a.grant.rules)
+	}
+	return b.String()
+}
+
 // Resolve implements external.Resolver. All values of a store are asked for at
-// once, so that they go into as few calls as they can.
+// once, so that they go into as few calls as they can, and all stores at the
+// same time.
 func (r *Resolver) Resolve(ctx context.Context, requests []external.Request) []external.Answer {
 	answers := make([]external.Answer, len(requests))
+	asked := map[*Opened][]int{}
+	for i, q := range requests {
+		a := r.access(ctx, q.Namespace, q.Store)
+		err := a.err
+		if err == nil {
+			err = a.grant.allows(q.Ref.Key, q.Properties)
+		}
+		if err != nil {
+			answers[i].Err = err
+			continue
+		}
+		asked[a.opened] = append(asked[a.opened], i)
+	}
+	var all sync.WaitGroup
+	for opened, which := range asked {
+		all.Go(func() { r.ask(ctx, opened, requests, which, answers) })
+	}
+	all.Wait()
 	return answers
 }
 
+// ask answers those of the requests that go to one store.
+func (r *Resolver) ask(ctx context.Context, o *Opened, requests []external.Request, which []int, answers []external.Answer) {
+	c, err := o.client()
+	if err != nil {
+		for _, i := range which {
+			answers[i].Err = err
+		}
+		return
+	}
+	wanted := make([]fetch.Request, len(which))
+	for n, i := range which {
+		wanted[n] = fetch.Request{Ref: requests[i].Ref, MaxAge: requests[i].MaxAge}
+	}
+	for n, outcome := range c.Get(ctx, wanted, anyAge) {
+		answers[which[n]] = r.answer(o, requests[which[n]], outcome)
+	}
+}
+
+func (r *Resolver) answer(o *Opened, q external.Request, outcome fetch.Outcome) external.Answer {
+	if outcome.Err == nil {
+		outcome.Err = r.tooOld(o.Store, fmt.Sprintf("key %q", shown(q.Ref.Key)), outcome)
+	}
+	switch {
+	case outcome.Err == nil:
+		return external.Answer{Value: outcome.Value, Version: outcome.Version, Dialect: o.dialect, Read: outcome.Read}
+	case q.Optional && errors.Is(outcome.Err, providers.ErrNotFound):
+		if m := outcome.Missing; m.Last.Sub(m.First) >= proof {
+			return external.Answer{Missing: true, Dialect: o.dialect, Read: m.Last}
+		}
+		return external.Answer{Err: o.Store.unproven(fmt.Sprintf("key %q is not there", shown(q.Ref.Key)))}
+	}
+	return external.Answer{Err: o.Store.refused(q.Ref, outcome.Err)}
+}
+
+// unproven waits for the second proof.
+func (s Store) unproven(what string) error {
+	return failure.Waitf(v1alpha1.ReasonSecretMissing, "%s: %s", s, what).
+		WithHint("what lives of it is deleted once the provider has said so twice, %s apart", proof)
+}
+
+// tooOld refuses last good values that are older than the Application bears.
+func (r *Resolver) tooOld(s Store, what string, outcome fetch.Outcome) error {
+	if !outcome.Stale || r.Clock.Since(outcome.Read) <= r.MaxStaleness {
+		return nil
+	}
+	_, text := verdictOf(outcome.Cause)
+	return failure.Waitf(v1alpha1.ReasonValuesStale, "%s: %s was last read longer ago than spec.secrets.external.maxStaleness allows: %s", s, what, text).
+		WithHint("what runs keeps running; it goes on by itself once the provider answers")
+}
+
 // Find implements external.Resolver.
-func (r *Resolver) Find(ctx context.Context, request external.FindRequest) ([]string, error) {
-	return nil, failure.Stallf(v1alpha1.ReasonStoreMissing, "not there yet")
+func (r *Resolver) Find(ctx context.Context, q external.FindRequest) ([]string, error) {
+	a := r.access(ctx, q.Namespace, q.Store)
+	if a.err != nil {
+		return nil, a.err
+	}
+	if err := a.grant.plain(q.Query.Path); err != nil {
+		return nil, err
+	}
+	outcome, err := r.findKeys(ctx, a.opened, q, q.MaxAge)
+	if err != nil {
+		return nil, err
+	}
+	query := fmt.Sprintf("%q", []any{q.Query.Path, q.Query.Name, q.Query.Tags})
+	since := a.opened.emptySince(query, len(outcome.Keys) == 0, outcome.Read)
+	if q.Optional && !since.IsZero() && outcome.Read.Sub(since) < proof && r.Clock.Since(since) >= proof {
+		if outcome, err = r.findKeys(ctx, a.opened, q, 0); err != nil {
+			return nil, err
+		}
+		since = a.opened.emptySince(query, len(outcome.Keys) == 0, outcome.Read)
+	}
+	if len(outcome.Keys) == 0 {
+		if q.Optional && outcome.Read.Sub(since) < proof {
+			return nil, a.store.unproven("nothing is found")
+		}
+		return nil, nil
+	}
+	return a.allowed(outcome.Keys)
 }
 
-// Client reads values as one identity.
-type Client interface {
-	Check(ctx context.Context) (string, error)
+// allowed leaves the keys that may be read. That none may is a refusal: what
+// lives of them must not pass for gone.
+func (a *access) allowed(found []string) ([]string, error) {
+	var keys []string
+	for _, k := range found {
+		if a.grant.allows(k, nil) == nil {
+			keys = append(keys, k)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, a.grant.deny("does not let Application %q of namespace %q use any key that was found", a.grant.app.Name, a.grant.app.Namespace)
+	}
+	return keys, nil
 }
 
-// Clients opens clients.
-type Clients interface {
-	Open(identity string, backend providers.Backend, store providers.Store, s Store) (Client, error)
+func (r *Resolver) findKeys(ctx context.Context, o *Opened, q external.FindRequest, maxAge time.Duration) (fetch.Outcome, error) {
+	c, err := o.client()
+	if err != nil {
+		return fetch.Outcome{}, err
+	}
+	outcome := c.Find(ctx, q.Query, maxAge, anyAge)
+	if outcome.Err != nil {
+		return outcome, o.Store.unlisted(outcome.Err)
+	}
+	return outcome, r.tooOld(o.Store, "what it holds", outcome)
+}
+
+// unlisted says what an error means for a search.
+func (s Store) unlisted(err error) *failure.Error {
+	f := s.failed(err)
+	if errors.Is(err, providers.ErrInvalid) && f.Reason == v1alpha1.ReasonStoreInvalid {
+		return build(f.Class, v1alpha1.ReasonSecretInvalid, "%s", f.Error()).WithHint("change dataFrom.find in Git")
+	}
+	return f
 }

@@ -1,0 +1,239 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	crsource "sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/shard"
+	"github.com/gitseal/gitseal/internal/store"
+)
+
+// StoreReconciler keeps the conditions of SecretStores or ClusterSecretStores
+// true: it logs in and asks, through the same client that reads values.
+type StoreReconciler struct {
+	// Client reads stores from the cache and writes their status.
+	Client   client.Client
+	Stores   *Stores
+	Recorder events.EventRecorder
+	Clock    clock.Clock
+	// Random gives numbers in [0, 1), for jitter.
+	Random func() float64
+	Kind   v1alpha1.StoreKind
+
+	// share says which stores are this replica's; nil: all.
+	share *shard.Member
+
+	mu     sync.Mutex
+	checks map[types.NamespacedName]*storeCheck
+}
+
+// +kubebuilder:rbac:groups=gitseal.dev,resources=secretstores;clustersecretstores,verbs=get;list;watch
+// +kubebuilder:rbac:groups=gitseal.dev,resources=secretstores/status;clustersecretstores/status,verbs=patch
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=configmaps;serviceaccounts,namespace=gitseal-system,verbs=get;watch
+// +kubebuilder:rbac:groups="",resources=serviceaccounts/token,namespace=gitseal-system,verbs=create
+
+const (
+	// checkTimeout bounds one look at a store.
+	checkTimeout = 60 * time.Second
+	// firstRecheck after a check that failed; it doubles, up to the interval.
+	firstRecheck = 10 * time.Second
+	// storeWorkers is how many stores of a kind are looked at at once.
+	storeWorkers = 8
+	// storeGather waits for more calls before the counts are looked at, and
+	// storePause is the least time between two writes for counts alone.
+	storeGather = 2 * time.Second
+	storePause  = 15 * time.Second
+)
+
+// storeCheck is what is known of a store between two looks.
+type storeCheck struct {
+	identity   string // of the client that was checked
+	generation int64
+	at         time.Time // of the last check
+	due        time.Time // of the next
+	failures   int
+	provider   string // as whom the provider knows us
+	err        error
+
+	// status is the last one written, at a resource version that the cache may
+	// not have reached yet.
+	status  *v1alpha1.SecretStoreStatus
+	version uint64
+	wrote   time.Time
+}
+
+func (r *StoreReconciler) checkOf(name types.NamespacedName) *storeCheck {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.checks == nil {
+		r.checks = map[types.NamespacedName]*storeCheck{}
+	}
+	if r.checks[name] == nil {
+		r.checks[name] = &storeCheck{}
+	}
+	return r.checks[name]
+}
+
+func (r *StoreReconciler) drop(name types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.checks, name)
+}
+
+// Reconcile checks one store, where that is due, and writes down what came of
+// it. With several replicas one of them does.
+func (r *StoreReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	ctx, done, mine := r.share.Hold(ctx, storeOwner+req.Namespace, req.Name)
+	if !mine {
+		r.drop(req.NamespacedName)
+		return ctrl.Result{RequeueAfter: r.jitter(store.DefaultRefresh)}, nil // it may become so
+	}
+	defer done()
+	key := storeKey{kind: r.Kind, name: req.NamespacedName}
+	o := key.empty()
+	if err := r.Client.Get(ctx, req.NamespacedName, o); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.drop(req.NamespacedName)
+			r.Stores.gone(key)
+		}
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	s := r.Stores.of(o)
+	if c := s.Spec.Controller; c != "" && c != v1alpha1.StoreController {
+		r.Stores.gone(key) // another operator's, and so is its status
+		return ctrl.Result{}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	check := r.checkOf(req.NamespacedName)
+	opened := r.look(ctx, o, s, check)
+	if stopping(ctx) {
+		return ctrl.Result{}, nil
+	}
+	return r.write(context.WithoutCancel(ctx), o, s, opened, check)
+}
+
+// look opens a store and checks it, where that is due.
+func (r *StoreReconciler) look(ctx context.Context, o client.Object, s store.Store, check *storeCheck) *store.Opened {
+	now := r.Clock.Now()
+	opened, err := r.Stores.Open(ctx, types.NamespacedName{}, s)
+	if err != nil {
+		r.checked(check, s, now, "", err)
+		check.identity, check.generation = "", o.GetGeneration()
+		return nil
+	}
+	stats := opened.Stats()
+	troubled := check.err == nil && stats.LastErrorAt.After(check.at) && ofConnection(stats.LastError)
+	if opened.Identity == check.identity && o.GetGeneration() == check.generation && now.Before(check.due) && !troubled {
+		return opened
+	}
+	identity, err := opened.Check(ctx, 0)
+	r.checked(check, s, now, identity, err)
+	check.identity, check.generation = opened.Identity, o.GetGeneration()
+	return opened
+}
+
+// checked takes down how a check ended, and when the next is due.
+func (r *StoreReconciler) checked(check *storeCheck, s store.Store, now time.Time, identity string, err error) {
+	check.at, check.provider, check.err = now, identity, err
+	pause := s.RefreshInterval()
+	if err == nil {
+		check.failures = 0
+	} else {
+		pause = min(firstRecheck<<min(check.failures, 10), pause)
+		check.failures++
+	}
+	check.due = now.Add(r.jitter(pause))
+}
+
+// jitter is d, up to a tenth less or more, so that stores do not march in step.
+func (r *StoreReconciler) jitter(d time.Duration) time.Duration {
+	return d*9/10 + time.Duration(r.Random()*float64(d)/5)
+}
+
+// SetupWithManager registers the reconciler.
+func (r *StoreReconciler) SetupWithManager(mgr ctrl.Manager) error {
+	kind := storeKey{kind: r.Kind}.empty()
+	err := ctrl.NewControllerManagedBy(mgr).Named(strings.ToLower(string(r.Kind))).
+		Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(kind, r.news(), builder.WithPredicates(storeChanged())).
+		WatchesRawSource(crsource.Func(r.Stores.queue.of(r.Kind))).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: storeWorkers,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minRetry, maxRetry),
+		}).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("set up the %s controller: %w", r.Kind, err)
+	}
+	return nil
+}
+
+// news tells the Applications that use a store.
+func (r *StoreReconciler) news() handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
+		r.Stores.changed(storeKey{kind: r.Kind, name: client.ObjectKeyFromObject(o)})
+		return nil
+	})
+}
+
+// storeChanged lets through what the users of a store wait for: that it comes
+// or goes, another spec, and that it becomes ready or no longer is.
+func storeChanged() predicate.Predicate {
+	return predicate.Funcs{
+		GenericFunc: func(event.GenericEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() || storeReady(e.ObjectOld) != storeReady(e.ObjectNew)
+		},
+	}
+}
+
+// storeSignals carries what is noticed of stores to the queues of their
+// reconcilers.
+type storeSignals struct {
+	mu     sync.Mutex
+	queues map[v1alpha1.StoreKind]workqueue.TypedRateLimitingInterface[reconcile.Request]
+}
+
+// of begins to fill the queue of a kind; it is a controller-runtime source.
+func (s *storeSignals) of(kind v1alpha1.StoreKind) func(context.Context, workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	return func(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.queues == nil {
+			s.queues = map[v1alpha1.StoreKind]workqueue.TypedRateLimitingInterface[reconcile.Request]{}
+		}
+		s.queues[kind] = q
+		return nil
+	}
+}
+
+// add queues a store after a pause. It never blocks.
+func (s *storeSignals) add(key storeKey, after time.Duration) {
+	s.mu.Lock()
+	q := s.queues[key.kind]
+	s.mu.Unlock()
+	if q != nil {
+		q.AddAfter(reconcile.Request{NamespacedName: key.name}, after)
+	}
+}

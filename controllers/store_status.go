@@ -1,0 +1,153 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/failure"
+	"github.com/gitseal/gitseal/internal/live"
+	"github.com/gitseal/gitseal/internal/store"
+	"github.com/gitseal/gitseal/providers"
+)
+
+// capabilities of every store.
+const capabilities = "ReadOnly"
+
+// ofConnection reports whether an error speaks of a store rather than of one
+// key.
+func ofConnection(err error) bool {
+	return errors.Is(err, providers.ErrUnauthenticated) || errors.Is(err, providers.ErrUnavailable)
+}
+
+func statusOfStore(o client.Object) *v1alpha1.SecretStoreStatus {
+	if c, ok := o.(*v1alpha1.ClusterSecretStore); ok {
+		return &c.Status
+	}
+	return &o.(*v1alpha1.SecretStore).Status
+}
+
+func storeReady(o client.Object) metav1.ConditionStatus {
+	if ready := meta.FindStatusCondition(statusOfStore(o).Conditions, v1alpha1.ConditionReady); ready != nil {
+		return ready.Status
+	}
+	return metav1.ConditionUnknown
+}
+
+// write brings the status up to date. That a condition changed is written at
+// once; counts alone wait for more.
+func (r *StoreReconciler) write(ctx context.Context, o client.Object, s store.Store, opened *store.Opened, check *storeCheck) (ctrl.Result, error) {
+	before := statusOfStore(o).DeepCopy()
+	if check.status != nil && live.Version(o.GetResourceVersion()) < check.version {
+		before = check.status.DeepCopy()
+	}
+	now := r.Clock.Now()
+	again := max(check.due.Sub(now), minRetry)
+	after := before.DeepCopy()
+	r.describe(after, o, s, check)
+	news := !equality.Semantic.DeepEqual(before, after)
+	countCalls(after, opened)
+	if equality.Semantic.DeepEqual(before, after) {
+		return ctrl.Result{RequeueAfter: again}, nil
+	}
+	if wait := check.wrote.Add(storePause).Sub(now); !news && wait > 0 {
+		return ctrl.Result{RequeueAfter: min(again, wait)}, nil
+	}
+	if err := r.patch(ctx, o, before, after, check); err != nil {
+		return ctrl.Result{}, err
+	}
+	check.wrote = now
+	r.announce(ctx, o, before, after, check.err)
+	return ctrl.Result{RequeueAfter: again}, nil
+}
+
+// describe sets what a check found.
+func (r *StoreReconciler) describe(status *v1alpha1.SecretStoreStatus, o client.Object, s store.Store, check *storeCheck) {
+	status.ObservedGeneration = o.GetGeneration()
+	status.Provider, status.Capabilities, status.Identity = s.Provider(), capabilities, shorten(check.provider)
+	now := metav1.NewTime(r.Clock.Now())
+	set := func(on bool, kind string, value metav1.ConditionStatus, reason, message string) {
+		if !on {
+			meta.RemoveStatusCondition(&status.Conditions, kind)
+			return
+		}
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+			Type: kind, Status: value, Reason: reason, Message: message, ObservedGeneration: o.GetGeneration(), LastTransitionTime: now,
+		})
+	}
+	if check.err == nil {
+		set(true, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "the provider lets the operator in")
+		set(false, v1alpha1.ConditionReconciling, "", "", "")
+		set(false, v1alpha1.ConditionStalled, "", "", "")
+		return
+	}
+	f := failure.From(check.err, v1alpha1.ReasonStoreUnavailable)
+	message, v := shorten(f.Message()), verdicts[f.Class]
+	set(true, v1alpha1.ConditionReady, metav1.ConditionFalse, f.Reason, message)
+	set(v.reconciling, v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonRetrying, message)
+	set(v.stalled, v1alpha1.ConditionStalled, metav1.ConditionTrue, f.Reason, message)
+}
+
+// countCalls sets what the client of the store's identity has counted.
+func countCalls(status *v1alpha1.SecretStoreStatus, opened *store.Opened) {
+	if opened == nil {
+		return
+	}
+	stats := opened.Stats()
+	status.Calls = &stats.Calls
+	if stats.LastError == nil {
+		return
+	}
+	at := metav1.NewTime(stats.LastErrorAt.Truncate(time.Second))
+	message := shorten(failure.From(opened.Failed(stats.LastError), v1alpha1.ReasonStoreUnavailable).Error())
+	if status.LastError == nil || !status.LastError.At.Equal(&at) || status.LastError.Message != message {
+		status.LastError = &v1alpha1.StoreError{At: at, Message: message}
+	}
+}
+
+func (r *StoreReconciler) patch(ctx context.Context, o client.Object, before, after *v1alpha1.SecretStoreStatus, check *storeCheck) error {
+	name := client.ObjectKeyFromObject(o)
+	// Both kinds have the same status.
+	data, err := client.MergeFrom(&v1alpha1.SecretStore{Status: *before}).Data(&v1alpha1.SecretStore{Status: *after})
+	if err != nil {
+		return fmt.Errorf("write the status of %s %q: %w", r.Kind, name, err)
+	}
+	answer := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}}
+	answer.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(string(r.Kind)))
+	if err := r.Client.Status().Patch(ctx, answer, client.RawPatch(types.MergePatchType, data)); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("write the status of %s %q: %w", r.Kind, name, err)
+	}
+	check.status, check.version = after, live.Version(answer.ResourceVersion)
+	return nil
+}
+
+// announce tells of a store that became ready or no longer is.
+func (r *StoreReconciler) announce(ctx context.Context, o client.Object, before, after *v1alpha1.SecretStoreStatus, err error) {
+	was, is := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady)
+	if was != nil && was.Reason == is.Reason && was.Message == is.Message {
+		return
+	}
+	if err == nil {
+		r.Recorder.Eventf(o, nil, corev1.EventTypeNormal, "Ready", "Check", "The provider lets the operator in")
+		return
+	}
+	logf.FromContext(ctx).Info("The store is not ready", "reason", is.Reason, "why", is.Message)
+	if verdicts[failure.From(err, v1alpha1.ReasonStoreUnavailable).Class].event {
+		r.Recorder.Eventf(o, nil, corev1.EventTypeWarning, is.Reason, "Check", "%s", is.Message)
+	}
+}
