@@ -8,6 +8,7 @@ import (
 	"github.com/gitseal/gitseal/providers"
 	"github.com/gitseal/gitseal/providers/aws"
 	"github.com/gitseal/gitseal/providers/file"
+	"github.com/gitseal/gitseal/providers/gcp"
 	"github.com/gitseal/gitseal/providers/kubernetes"
 )
 
@@ -20,6 +21,7 @@ func backends(cluster *rest.Config, files string) (providers.Registry, error) {
 	}
 	return providers.Registry{
 		"aws":        aws.Backend(),
+		"gcpsm":      gcp.Backend(),
 		"kubernetes": kubernetes.Backend(home),
 		"file":       file.Backend(files),
 	}, nil

@@ -20,6 +20,11 @@ func invalid(format string, args ...any) error {
 	return &providers.Error{Kind: providers.ErrInvalid, Detail: fmt.Sprintf(format, args...)}
 }
 
+// refusedAddress is for what Store.Dial does not connect to.
+func refusedAddress(who string) error {
+	return invalid("%s has an address that the egress guard refuses (the operator's flag --allow-egress)", who)
+}
+
 func bearer(ctx context.Context, token string) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
 }

@@ -10,11 +10,13 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"hash/crc32"
 	"log/slog"
 	"net"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	secretmanager "cloud.google.com/go/secretmanager/apiv1"
@@ -27,6 +29,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/egress"
 	"github.com/gitseal/gitseal/internal/secret"
 	"github.com/gitseal/gitseal/providers"
 )
@@ -54,6 +57,7 @@ type store struct {
 	session *session
 	conn    *grpc.ClientConn
 	client  *secretmanager.Client
+	refused atomic.Bool // the guard refused the last address that was dialled
 }
 
 func open(s providers.Store) (providers.Provider, error) {
@@ -123,7 +127,11 @@ func (s *store) connect(spec *v1alpha1.GCPSMProvider, dial func(context.Context,
 	// of them; no proxy and no TXT record has a say.
 	conn, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(transport),
-		grpc.WithContextDialer(func(ctx context.Context, a string) (net.Conn, error) { return dial(ctx, "tcp", a) }),
+		grpc.WithContextDialer(func(ctx context.Context, a string) (net.Conn, error) {
+			c, err := dial(ctx, "tcp", a)
+			s.refused.Store(errors.Is(err, egress.ErrRefused)) // gRPC keeps the text of an error only
+			return c, err
+		}),
 		grpc.WithNoProxy(), grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: pauses, MinConnectTimeout: 15 * time.Second}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
@@ -170,6 +178,9 @@ func (s *store) authorize(ctx context.Context, method string, req, reply any, cc
 		}
 		awaitConnection(ctx, cc)
 		err = invoke(bearer(ctx, token), method, req, reply, cc, opts...)
+		if err != nil && s.refused.Load() {
+			return refusedAddress("gcpsm.endpoint")
+		}
 		if again || fresh || !unauthenticated(err) {
 			return err
 		}

@@ -22,6 +22,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/egress"
 	"github.com/gitseal/gitseal/providers"
 	"github.com/gitseal/gitseal/providers/gcp"
 	fakegcp "github.com/gitseal/gitseal/test/fakecloud/gcp"
@@ -423,13 +424,31 @@ func TestTheOperatorsOwnIdentity(t *testing.T) {
 	var asked []string
 	s.Dial = func(_ context.Context, _, address string) (net.Conn, error) {
 		asked = append(asked, address)
-		return nil, errors.New("refused by the guard")
+		return nil, egress.ErrRefused
 	}
-	if _, _, err := read(t, s, providers.Ref{Key: "db"}); !errors.Is(err, providers.ErrUnavailable) || !strings.Contains(err.Error(), "metadata server") {
+	if _, _, err := read(t, s, providers.Ref{Key: "db"}); !errors.Is(err, providers.ErrInvalid) || !strings.Contains(err.Error(), "metadata server") {
 		t.Errorf("Get without any credentials: %v", err)
 	}
 	if diff := cmp.Diff([]string{"metadata.google.internal:80"}, asked); diff != "" {
 		t.Errorf("dialled (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnEndpointThatTheGuardRefusesIsNamed(t *testing.T) {
+	c := startCloud(t, "")
+	key, err := c.AddServiceAccount("prod", "reader")
+	c.must(err)
+	s := c.store(t, key)
+	s.Spec.GCPSM.Endpoint = "http://169.254.169.254:80"
+	s.Dial = egress.Guard{}.Dial
+	if _, _, err := read(t, s, providers.Ref{Key: "db"}); !errors.Is(err, providers.ErrInvalid) || !strings.Contains(err.Error(), "gcpsm.endpoint") {
+		t.Errorf("Get from a metadata address: %v", err)
+	}
+	s.Spec.GCPSM.Endpoint = "169.254.169.254"
+	s.Spec.GCPSM.STSEndpoint = "http://[fd00:ec2::254]"
+	s.Credentials = &objects{secrets: map[string]string{"gcp/key.json": strings.Replace(string(key), c.TokenURL(), s.Spec.GCPSM.STSEndpoint, 1)}}
+	if _, _, err := read(t, s, providers.Ref{Key: "db"}); !errors.Is(err, providers.ErrInvalid) || !strings.Contains(err.Error(), "token service") {
+		t.Errorf("a login at a metadata address: %v", err)
 	}
 }
 

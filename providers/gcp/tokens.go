@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gitseal/gitseal/internal/egress"
 	"github.com/gitseal/gitseal/providers"
 )
 
@@ -112,10 +114,12 @@ func (t *tokens) impersonate(ctx context.Context, path string, with token) (toke
 // do sends a request and reads a bounded answer.
 func (t *tokens) do(r *http.Request, who string) ([]byte, error) {
 	answer, err := t.http.Do(r)
-	if err != nil {
-		if r.Context().Err() != nil {
-			return nil, &providers.Error{Kind: providers.ErrUnavailable, Detail: who + " did not answer in time"}
-		}
+	switch {
+	case errors.Is(err, egress.ErrRefused):
+		return nil, refusedAddress(who)
+	case err != nil && r.Context().Err() != nil:
+		return nil, &providers.Error{Kind: providers.ErrUnavailable, Detail: who + " did not answer in time"}
+	case err != nil:
 		return nil, &providers.Error{Kind: providers.ErrUnavailable, Detail: who + " cannot be reached"}
 	}
 	defer func() { _ = answer.Body.Close() }()
