@@ -3,6 +3,5 @@
 package providers
 
 import (
-	_ "github.com/hashicorp/vault/api"
 	_ "golang.org/x/time/rate"
 )

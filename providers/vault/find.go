@@ -1,0 +1,146 @@
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gitseal/gitseal/providers"
+)
+
+// Bounds of a Find.
+const (
+	maxSeen  = 10_000 // entries of folders
+	maxDepth = 32
+	asks     = 8 // at once
+)
+
+// Find implements providers.Finder. A secret whose newest version is deleted is
+// still listed by Vault, and so found.
+func (v *vault) Find(ctx context.Context, q providers.Query) ([]string, error) {
+	name, err := regexp.Compile(q.Name)
+	if err != nil {
+		return nil, invalid("find.name is no regular expression")
+	}
+	if len(q.Tags) > 0 && !v.engine.v2 {
+		return nil, invalid("KV version 1 keeps no metadata to find by")
+	}
+	folder := strings.Trim(q.Path, "/")
+	if folder == "" && v.engine.mount == nil {
+		return nil, invalid("find needs a path that begins with the mount of an engine, as the store has no vault.path")
+	}
+	w := walk{vault: v}
+	if err := w.into(ctx, folder, 0); err != nil {
+		return nil, err
+	}
+	keys := slices.DeleteFunc(w.keys, func(key string) bool { return !name.MatchString(key) })
+	if len(q.Tags) > 0 {
+		if keys, err = v.tagged(ctx, keys, q.Tags); err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(keys)
+	return keys, nil
+}
+
+type walk struct {
+	vault *vault
+	keys  []string
+	seen  int
+}
+
+// into lists a folder and those in it; "" is the engine's root.
+func (w *walk) into(ctx context.Context, folder string, depth int) error {
+	if depth > maxDepth {
+		return invalid("folders below the path lie more than %d deep", maxDepth)
+	}
+	names, err := w.vault.list(ctx, folder)
+	if err != nil {
+		return err
+	}
+	if w.seen += len(names); w.seen > maxSeen {
+		return invalid("more than %d keys lie below the path", maxSeen)
+	}
+	for _, name := range names {
+		key := join(folder, name)
+		if inner, ok := strings.CutSuffix(key, "/"); !ok {
+			w.keys = append(w.keys, key)
+		} else if err := w.into(ctx, inner, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// list is the names in a folder, folders with a "/" at the end. A folder that
+// is not there is empty.
+func (v *vault) list(ctx context.Context, folder string) ([]string, error) {
+	path := ""
+	if folder == "" {
+		path = *v.engine.mount
+		if v.engine.v2 {
+			path += "/metadata"
+		}
+	} else {
+		var err error
+		if path, err = v.engine.metadata(folder + "/"); err != nil {
+			return nil, err
+		}
+	}
+	a, err := v.read(ctx, path, url.Values{"list": {"true"}})
+	if errors.Is(err, providers.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var listed struct {
+		Keys []string `json:"keys"`
+	}
+	if err := json.Unmarshal(a.Data, &listed); err != nil {
+		return nil, unreadable()
+	}
+	return listed.Keys, nil
+}
+
+// tagged keeps the keys whose custom metadata holds all tags.
+func (v *vault) tagged(ctx context.Context, keys []string, tags map[string]string) ([]string, error) {
+	fits := make([]bool, len(keys))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(asks)
+	for i, key := range keys {
+		group.Go(func() error {
+			custom, _, err := v.describe(ctx, key)
+			if errors.Is(err, providers.ErrNotFound) {
+				return nil
+			}
+			fits[i] = holds(custom, tags)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var found []string
+	for i, key := range keys {
+		if fits[i] {
+			found = append(found, key)
+		}
+	}
+	return found, nil
+}
+
+func holds(custom, tags map[string]string) bool {
+	for name, value := range tags {
+		if has, ok := custom[name]; !ok || has != value {
+			return false
+		}
+	}
+	return true
+}
