@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 
+	"github.com/gitseal/gitseal/internal/egress"
 	"github.com/gitseal/gitseal/internal/secret"
 	"github.com/gitseal/gitseal/providers"
 )
@@ -99,6 +100,11 @@ func (l *login) fetched(keys sdk.Credentials, err error, detail string) (sdk.Cre
 	switch {
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return sdk.Credentials{}, ended(err)
+	case errors.Is(err, egress.ErrRefused):
+		return sdk.Credentials{}, &providers.Error{
+			Kind:   providers.ErrUnauthenticated,
+			Detail: detail + "; it has an address that the operator does not connect to, unless its flag --allow-egress allows it",
+		}
 	case err != nil || !keys.HasKeys():
 		return sdk.Credentials{}, &providers.Error{Kind: providers.ErrUnavailable, Detail: detail}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/gitseal/gitseal/internal/egress"
 	"github.com/gitseal/gitseal/providers"
 )
 
@@ -97,6 +98,9 @@ func translate(at service, err error, now time.Time) error {
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return ended(err)
+	}
+	if errors.Is(err, egress.ErrRefused) {
+		return invalid("%s has an address that the operator does not connect to, unless its flag --allow-egress allows it", at)
 	}
 	e := &providers.Error{Kind: providers.ErrUnavailable, Detail: string(at) + " cannot be reached"}
 	var response *smithyhttp.ResponseError

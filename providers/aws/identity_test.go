@@ -17,6 +17,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/egress"
 	"github.com/gitseal/gitseal/providers"
 	fakeaws "github.com/gitseal/gitseal/test/fakecloud/aws"
 )
@@ -230,8 +231,11 @@ func TestTheOperatorsOwnIdentity(t *testing.T) {
 		"the container's endpoint, with a wrong token": {func(t *testing.T, c *fakeaws.Cloud) {
 			t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", podIdentity(t, c.AddUser("pod"), "let me in"))
 		}, "! unavailable: the endpoint for credentials of the operator's container gives none"},
+		"the container's endpoint, behind the guard": {func(t *testing.T, _ *fakeaws.Cloud) {
+			t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1/credentials")
+		}, "! not authenticated: the endpoint for credentials of the operator's container gives none; it has an address that"},
 		"none, on a node whose metadata service is guarded": {func(*testing.T, *fakeaws.Cloud) {},
-			"! unavailable: the operator's environment names no identity at AWS"},
+			"! not authenticated: the operator's environment names no identity at AWS, and the node's metadata service gives none; it has an address that"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -239,20 +243,12 @@ func TestTheOperatorsOwnIdentity(t *testing.T) {
 			clearEnvironment(t)
 			tt.prepare(t, cloud)
 			store := ambient(cloud)
-			store.Dial = onlyLoopback
+			store.Dial = egress.Guard{}.Dial
 			if got := identity(t, open(t, store)); !strings.HasPrefix(got, tt.want) {
 				t.Errorf("Check = %q, want %q", got, tt.want)
 			}
 		})
 	}
-}
-
-// onlyLoopback is a guard that lets nothing link-local pass.
-func onlyLoopback(ctx context.Context, network, address string) (net.Conn, error) {
-	if host, _, _ := net.SplitHostPort(address); host != "127.0.0.1" {
-		return nil, errors.New("guarded")
-	}
-	return (&net.Dialer{}).DialContext(ctx, network, address)
 }
 
 // podIdentity is what EKS Pod Identity and ECS answer.
@@ -269,6 +265,13 @@ func podIdentity(t *testing.T, key fakeaws.AccessKey, token string) string {
 	}))
 	t.Cleanup(server.Close)
 	return server.URL + "/v1/credentials"
+}
+
+func TestAnEndpointBehindTheGuardIsInvalid(t *testing.T) {
+	cloud := startCloud(t)
+	store := storeOf(cloud, cloud.AddUser("alice"), func(spec *v1alpha1.AWSProvider) { spec.Endpoint = "http://169.254.169.254" })
+	store.Dial = egress.Guard{}.Dial
+	wantDiff(t, "results", []string{"! invalid"}, get(t, open(t, store), refsOf("a")...))
 }
 
 func TestTheMetadataServiceIsOnlyReachedThroughTheGuard(t *testing.T) {
