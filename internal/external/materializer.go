@@ -72,6 +72,9 @@ type Seed struct {
 	// Epoch is the number of refresh intervals since the epoch of Unix time; 0
 	// where the ExternalSecret is not refreshed by time.
 	Epoch int64
+	// Began is when that interval began, which is what templates take for now;
+	// for Once it is the time of this sync, and zero where there is none.
+	Began time.Time
 	// Once: the Secret is made once and then left alone (refreshPolicy
 	// CreatedOnce), so that what cannot be derived may be drawn.
 	Once bool

@@ -1,14 +1,10 @@
 package secret
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/base64"
-	"encoding/binary"
-	"io"
 	"regexp"
 	"strings"
 )
@@ -77,32 +73,6 @@ func (t *Tokenizer) Digest(text []byte) string {
 	mac.Write([]byte("digest")) // a token's begins with its kind, which is no letter
 	mac.Write(text)
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:tokenBytes])
-}
-
-// Derive returns an endless stream of bytes that is the same each time for the
-// same labels, and that nobody without the key can tell from random bytes: AES-256
-// in counter mode under an HMAC of the labels. What is made of it needs to be
-// stored nowhere, and is gone with the key.
-func (t *Tokenizer) Derive(labels ...string) io.Reader {
-	mac := hmac.New(sha256.New, t.key)
-	mac.Write([]byte("derive"))
-	for _, label := range labels {
-		mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(label))))
-		mac.Write([]byte(label))
-	}
-	block, err := aes.NewCipher(mac.Sum(nil))
-	if err != nil {
-		panic(err) // the key has 32 bytes
-	}
-	return derived{cipher.NewCTR(block, make([]byte, aes.BlockSize))}
-}
-
-type derived struct{ stream cipher.Stream }
-
-func (d derived) Read(p []byte) (int, error) {
-	clear(p)
-	d.stream.XORKeyStream(p, p)
-	return len(p), nil
 }
 
 func (t *Tokenizer) token(v Value, k Kind) Token {

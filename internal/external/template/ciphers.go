@@ -49,7 +49,7 @@ func (r *run) bcrypt(function, password string) (string, error) {
 	if err := r.charge(costlyWork); err != nil {
 		return "", err
 	}
-	salt, err := r.bytes(function, bcryptSalt, password)
+	salt, err := r.salt(function, bcryptSalt, password)
 	if err != nil {
 		return "", err
 	}
@@ -78,7 +78,7 @@ func (r *run) encryptAES(password, plain string) (string, error) {
 	if plain == "" {
 		return "", nil
 	}
-	iv, err := r.bytes("encryptAES", aes.BlockSize, password, plain)
+	iv, err := r.salt("encryptAES", aes.BlockSize, password, plain)
 	if err != nil {
 		return "", err
 	}

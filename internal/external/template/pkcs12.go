@@ -163,7 +163,7 @@ func (r *run) encoder(content ...string) (*pkcs12.Encoder, error) {
 	if err := r.charge(costlyWork); err != nil {
 		return nil, err
 	}
-	random, err := r.random("pkcs12", content...)
+	random, err := r.stream("pkcs12", content...)
 	if err != nil {
 		return nil, err
 	}

@@ -1,12 +1,6 @@
 package template
 
-import (
-	"encoding/base64"
-	"encoding/binary"
-	"fmt"
-	"io"
-	"math/bits"
-)
+import "encoding/base64"
 
 const (
 	digits  = "0123456789"
@@ -47,48 +41,19 @@ func (r *run) characters(function, alphabet string, count int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out := make([]byte, count)
-	for i := range out {
-		n, err := below(random, uint64(len(alphabet)))
-		if err != nil {
-			return "", err
-		}
-		out[i] = alphabet[n]
-	}
-	return string(out), nil
-}
-
-// below returns a number from 0 to n-1, each as likely as the others.
-func below(random io.Reader, n uint64) (uint64, error) {
-	var raw [8]byte
-	for {
-		if _, err := io.ReadFull(random, raw[:]); err != nil {
-			return 0, err
-		}
-		// Lemire, Fast Random Integer Generation in an Interval (2019): the
-		// high half of x*n is even but for few low halves.
-		high, low := bits.Mul64(binary.BigEndian.Uint64(raw[:]), n)
-		if low >= -n%n {
-			return high, nil
-		}
-	}
-}
-
-func (r *run) bytes(function string, count int, labels ...string) ([]byte, error) {
-	if count < 0 || count > maxRandom {
-		return nil, tooLarge
-	}
-	random, err := r.random(function, labels...)
-	if err != nil {
-		return nil, err
-	}
-	raw := make([]byte, count)
-	_, err = io.ReadFull(random, raw)
-	return raw, err
+	return random.Choose(alphabet, count), nil
 }
 
 func (r *run) randBytes(count int) (string, error) {
-	raw, err := r.bytes("randBytes", count)
+	if count < 0 || count > maxRandom {
+		return "", tooLarge
+	}
+	random, err := r.random("randBytes")
+	if err != nil {
+		return "", err
+	}
+	raw := make([]byte, count)
+	_, err = random.Read(raw)
 	return base64.StdEncoding.EncodeToString(raw), err
 }
 
@@ -100,19 +65,15 @@ func (r *run) randInt(from, to int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := below(random, uint64(to-from))
-	return from + int(n), err
+	return from + random.Below(to-from), nil
 }
 
-// uuid is a version 4 UUID, RFC 9562.
 func (r *run) uuid() (string, error) {
-	raw, err := r.bytes("uuidv4", 16)
+	random, err := r.random("uuidv4")
 	if err != nil {
 		return "", err
 	}
-	raw[6] = raw[6]&0x0f | 0x40
-	raw[8] = raw[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", raw[:4], raw[4:6], raw[6:8], raw[8:10], raw[10:]), nil
+	return random.UUID(), nil
 }
 
 func (r *run) shuffle(s string) (string, error) {
@@ -121,12 +82,6 @@ func (r *run) shuffle(s string) (string, error) {
 		return "", err
 	}
 	runes := []rune(s)
-	for i := len(runes) - 1; i > 0; i-- {
-		j, err := below(random, uint64(i+1))
-		if err != nil {
-			return "", err
-		}
-		runes[i], runes[j] = runes[j], runes[i]
-	}
+	random.Shuffle(len(runes), func(i, j int) { runes[i], runes[j] = runes[j], runes[i] })
 	return string(runes), nil
 }

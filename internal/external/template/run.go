@@ -2,9 +2,10 @@ package template
 
 import (
 	"context"
-	"io"
 	"reflect"
 	"strconv"
+
+	"github.com/gitseal/gitseal/internal/secret"
 )
 
 // Bounds of one evaluation. They are counts rather than times, so that a
@@ -186,14 +187,30 @@ func weigh(v reflect.Value, depth int, left *int) bool {
 	return *left >= 0
 }
 
-// random returns the bytes for the next call of a function. They depend on how
-// often it has been called before, so that two calls differ, and not on where
-// it stands, so that a new comment changes nothing.
-func (r *run) random(function string, labels ...string) (io.Reader, error) {
-	if r.options.Random == nil {
+// stream returns the random bytes for the next call of a function. They depend
+// on how often it has been called before, so that two calls differ, and not on
+// where it stands, so that a new comment changes nothing.
+func (r *run) stream(function string, labels ...string) (*secret.Stream, error) {
+	if r.options.Derive == nil {
 		return nil, refusal("random values cannot be made here")
 	}
 	n := r.calls[function]
 	r.calls[function]++
-	return r.options.Random(append([]string{"template", r.name, function, strconv.Itoa(n)}, labels...)...), nil
+	return r.options.Derive(append([]string{"template", r.name, function, strconv.Itoa(n)}, labels...)...), nil
+}
+
+// random returns those of a random function.
+func (r *run) random(function string) (*secret.Stream, error) {
+	return r.stream(function, r.options.Epoch)
+}
+
+// salt returns count bytes for a function that hashes or encrypts the content.
+func (r *run) salt(function string, count int, content ...string) ([]byte, error) {
+	stream, err := r.stream(function, content...)
+	if err != nil {
+		return nil, err
+	}
+	salt := make([]byte, count)
+	_, err = stream.Read(salt)
+	return salt, err
 }

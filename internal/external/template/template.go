@@ -14,11 +14,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"text/template"
 	"time"
-
-	"sigs.k8s.io/yaml"
 
 	"github.com/gitseal/gitseal/internal/secret"
 )
@@ -36,12 +33,14 @@ type Template struct {
 
 // Options are what a template may know besides its data.
 type Options struct {
-	// Random returns an endless stream of random bytes that is the same each
-	// time it is called with the same labels, as secret.Tokenizer.Derive does.
-	// Without it, functions that need random bytes fail.
-	Random func(labels ...string) io.Reader
-	// Now is the time that the template sees: the beginning of the refresh
-	// interval that the values are for.
+	// Derive returns the stream for some labels, for random functions and for
+	// salts. Without it they fail.
+	Derive func(labels ...string) *secret.Stream
+	// Epoch is a label of what random functions draw, which so changes with
+	// it. Salts do not: a hash is the same until what is hashed changes.
+	Epoch string
+	// Now is the time that the template sees: the beginning of the epoch.
+	// Without it, functions that need the time fail.
 	Now time.Time
 	// CreatedOnce allows the functions that make keys and certificates, whose
 	// results differ each time.
@@ -58,29 +57,21 @@ func Render(ctx context.Context, t Template, data map[string]secret.Value, o Opt
 	return secret.NewValue(out), err
 }
 
-// RenderKeys evaluates t and reads the result as a YAML mapping of strings, as
-// templateAs KeysAndValues asks.
-func RenderKeys(ctx context.Context, t Template, data map[string]secret.Value, o Options) (map[string]secret.Value, error) {
-	out, err := execute(ctx, t, data, o)
+// Changes reports whether the result of t may depend on Now or Epoch.
+func Changes(t Template) bool {
+	parsed, err := parseGuarded(t, Options{CreatedOnce: true})
 	if err != nil {
-		return nil, err
+		return false
 	}
-	texts := map[string]string{}
-	if err := yaml.Unmarshal(out, &texts); err != nil {
-		return nil, &Error{Template: t.Name, Problem: "it has to make a YAML mapping of keys to strings, and does not"}
+	r := &run{}
+	for _, more := range []map[string]any{r.dates(), r.randoms()} {
+		for name := range more {
+			if parsed.used[name] {
+				return true
+			}
+		}
 	}
-	values := make(map[string]secret.Value, len(texts))
-	for key, text := range texts {
-		values[key] = secret.NewValue([]byte(text))
-	}
-	return values, nil
-}
-
-// Check says whether t can be evaluated at all: whether it can be parsed and
-// asks for no function that there is not.
-func Check(t Template, o Options) error {
-	_, err := parseGuarded(t, o)
-	return err
+	return false
 }
 
 func execute(ctx context.Context, t Template, data map[string]secret.Value, o Options) ([]byte, error) {

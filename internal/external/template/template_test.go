@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/gitseal/gitseal/internal/external/template"
 	"github.com/gitseal/gitseal/internal/secret"
 )
@@ -16,7 +14,7 @@ import (
 var epoch = time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC)
 
 func options() template.Options {
-	return template.Options{Random: secret.NewTokenizer([]byte("install key")).Derive, Now: epoch}
+	return template.Options{Derive: secret.NewTokenizer([]byte("install key")).Derive, Epoch: "1", Now: epoch}
 }
 
 func valuesOf(texts map[string]string) map[string]secret.Value {
@@ -206,7 +204,7 @@ func TestRandomValuesAreDerived(t *testing.T) {
 		t.Errorf("two calls gave the same: %q", parts[0])
 	}
 	other := options()
-	other.Random = secret.NewTokenizer([]byte("another key")).Derive
+	other.Derive = secret.NewTokenizer([]byte("another key")).Derive
 	if got, err := render(t, text, nil, other); err != nil || got == first {
 		t.Errorf("another install key gave %q, %v", got, err)
 	}
@@ -215,38 +213,25 @@ func TestRandomValuesAreDerived(t *testing.T) {
 	}
 }
 
-func TestRenderKeys(t *testing.T) {
-	tests := map[string]struct {
-		text    string
-		want    map[string]string
-		problem string
-	}{
-		"a mapping":        {"{{ range $k, $v := . }}{{ $k }}-x: {{ $v | quote }}\n{{ end }}", map[string]string{"a-x": "1", "b-x": "canary-value"}, ""},
-		"nothing":          {"", map[string]string{}, ""},
-		"null is empty":    {"k:", map[string]string{"k": ""}, ""},
-		"a number":         {"k: {{ .a }}", map[string]string{"k": "1"}, ""},
-		"a mapping in it":  {"k: {a: b}", nil, "YAML mapping of keys to strings"},
-		"a list":           {"- {{ .b }}", nil, "YAML mapping of keys to strings"},
-		"not YAML":         {"{{ .b }}: [", nil, "YAML mapping of keys to strings"},
-		"a failing action": {"k: {{ .nothing }}", nil, `there is no value "nothing"`},
+func TestAnEpochChangesWhatIsDrawnAndNoHash(t *testing.T) {
+	later := options()
+	later.Epoch = "2"
+	for text, changes := range map[string]bool{
+		`{{ randAlphaNum 20 }}`: true, `{{ uuidv4 }}`: true, `{{ shuffle "abcdefghijklmnopq" }}`: true,
+		`{{ bcrypt "x" }}`: false, `{{ htpasswd "a" "b" }}`: false, `{{ encryptAES "a" "b" }}`: false, `{{ upper "x" }}`: false,
+	} {
+		first, err := render(t, text, nil, options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if second, err := render(t, text, nil, later); err != nil || (second != first) != changes {
+			t.Errorf("%s: %q, then %q, %v", text, first, second, err)
+		}
+		if got := template.Changes(template.Template{Text: text}); got != changes {
+			t.Errorf("Changes(%s) = %t, want %t", text, got, changes)
+		}
 	}
-	data := valuesOf(map[string]string{"a": "1", "b": "canary-value"})
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			values, err := template.RenderKeys(t.Context(), template.Template{Name: "config", Text: tt.text}, data, options())
-			if tt.problem != "" {
-				if err == nil || !strings.Contains(err.Error(), tt.problem) || strings.Contains(err.Error(), "canary") {
-					t.Errorf("RenderKeys: %v, want %s", err, tt.problem)
-				}
-				return
-			}
-			got := map[string]string{}
-			for key, value := range values {
-				got[key] = string(value.Reveal())
-			}
-			if diff := cmp.Diff(tt.want, got); err != nil || diff != "" {
-				t.Errorf("RenderKeys: %v, %s", err, diff)
-			}
-		})
+	if !template.Changes(template.Template{Text: `{{ now | date "2006" }}`}) {
+		t.Error("the time does not change")
 	}
 }
