@@ -101,6 +101,9 @@ func (b *builder) execute(ctx context.Context, r templateRun) (secret.Value, err
 		t.Data = map[string]secret.Value{}
 	}
 	out, err := b.Templates.Execute(ctx, t)
+	if err == nil {
+		b.noteEpoch(ctx, t, out)
+	}
 	if err == nil || ctx.Err() != nil {
 		return out, cmp.Or(ctx.Err(), err)
 	}
@@ -109,6 +112,18 @@ func (b *builder) execute(ctx context.Context, r templateRun) (secret.Value, err
 		hint = "labels and annotations are readable by all who may list Secrets: use no value in them"
 	}
 	return secret.Value{}, problemf(hint, "%s", err)
+}
+
+// noteEpoch finds out whether a template would give something else in the next
+// epoch: it is then due at the end of this one.
+func (b *builder) noteEpoch(ctx context.Context, t Template, out secret.Value) {
+	if b.ends.IsZero() || !b.epoch.IsZero() {
+		return
+	}
+	t.Seed.Epoch++
+	if next, err := b.Templates.Execute(ctx, t); err != nil || !next.Equal(out) {
+		b.epoch = b.ends
+	}
 }
 
 func (d *draft) put(target string, outputs map[string]secret.Value) {

@@ -11,6 +11,7 @@ import (
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/render"
+	"github.com/gitseal/gitseal/internal/secret"
 )
 
 // object is a rendered object of apps/db.yaml, line 3.
@@ -206,3 +207,17 @@ func TestCollect(t *testing.T) {
 		t.Errorf("Collect = %+v, %v", c, err)
 	}
 }
+
+// fuzzed makes an object of a text, if it is one that rendering lets pass.
+func fuzzed(text string) (render.Object, bool) {
+	var m map[string]any
+	if len(text) > 64<<10 || yaml.Unmarshal([]byte(text), &m) != nil || m == nil {
+		return render.Object{}, false
+	}
+	u := &unstructured.Unstructured{Object: m}
+	return render.Object{Unstructured: u, Origin: render.Origin{File: "a.yaml", Line: 1}}, u.GetKind() == "ExternalSecret"
+}
+
+func cageOf(text string) secret.Value { return secret.NewValue([]byte(text)) }
+
+func second[T any](_ T, err error) error { return err }

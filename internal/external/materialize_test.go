@@ -86,7 +86,8 @@ func (v *vaults) Find(_ context.Context, r FindRequest) ([]string, error) {
 type plainTemplates struct{}
 
 func (plainTemplates) Execute(_ context.Context, t Template) (secret.Value, error) {
-	parsed, err := template.New("t").Option("missingkey=error").Funcs(template.FuncMap{"upper": strings.ToUpper}).Parse(t.Text)
+	functions := template.FuncMap{"upper": strings.ToUpper, "draw": func() int64 { return t.Seed.Epoch }}
+	parsed, err := template.New("t").Option("missingkey=error").Funcs(functions).Parse(t.Text)
 	if err != nil {
 		return secret.Value{}, errors.New("cannot be parsed")
 	}
