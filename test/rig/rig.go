@@ -131,6 +131,9 @@ func (r *Rig) Close() error {
 	return nil
 }
 
+// Stores is the directory below which file stores keep their values.
+func (r *Rig) Stores() string { return filepath.Join(r.Dir, "stores") }
+
 // Bin is the path of a program under bin/.
 func (r *Rig) Bin(name string) string { return filepath.Join(r.Root, "bin", name) }
 
@@ -196,7 +199,8 @@ func (r *Rig) install(ctx context.Context) error {
 	if _, err := r.Kubectl(ctx, "", "apply", "--server-side", "-k", filepath.Join(r.Root, "config", "default")); err != nil {
 		return err
 	}
-	_, err := r.Kubectl(ctx, "", "wait", "--for=condition=Established", "--timeout=60s", "crd/applications.gitseal.dev")
+	_, err := r.Kubectl(ctx, "", "wait", "--for=condition=Established", "--timeout=60s",
+		"crd/applications.gitseal.dev", "crd/secretstores.gitseal.dev", "crd/clustersecretstores.gitseal.dev")
 	return err
 }
 
