@@ -66,13 +66,14 @@ func denied(one call, resource string) *failure {
 
 func callerIdentity(who *credential) ([]byte, error) {
 	type identity struct {
-		Arn, UserId, Account string //nolint:revive // the names on the wire
+		Arn, Account string
+		UserID       string `xml:"UserId"`
 	}
 	return xml.Marshal(struct {
 		XMLName xml.Name `xml:"GetCallerIdentityResponse"`
 		XMLNS   string   `xml:"xmlns,attr"`
 		Result  identity `xml:"GetCallerIdentityResult"`
-	}{XMLNS: stsNamespace, Result: identity{Arn: who.arn, UserId: who.ID, Account: Account}})
+	}{XMLNS: stsNamespace, Result: identity{Arn: who.arn, UserID: who.ID, Account: Account}})
 }
 
 func (c *Cloud) assumeRole(one call, form url.Values) ([]byte, error) {
@@ -169,11 +170,12 @@ func (c *Cloud) openSession(one call, role Role, form url.Values, tags, kept map
 
 func sessionXML(operation string, s *credential) ([]byte, error) {
 	type keys struct {
-		AccessKeyId, SecretAccessKey, SessionToken string //nolint:revive // the names on the wire
-		Expiration                                 string
+		AccessKeyID                               string `xml:"AccessKeyId"`
+		SecretAccessKey, SessionToken, Expiration string
 	}
 	type user struct {
-		Arn, AssumedRoleId string //nolint:revive // as above
+		Arn           string
+		AssumedRoleID string `xml:"AssumedRoleId"`
 	}
 	inner, err := xml.Marshal(struct {
 		XMLName         xml.Name
@@ -181,8 +183,8 @@ func sessionXML(operation string, s *credential) ([]byte, error) {
 		AssumedRoleUser user
 	}{
 		XMLName:         xml.Name{Local: operation + "Result"},
-		Credentials:     keys{AccessKeyId: s.ID, SecretAccessKey: s.Secret, SessionToken: s.Token, Expiration: s.expires.UTC().Format(time.RFC3339)},
-		AssumedRoleUser: user{Arn: s.arn, AssumedRoleId: "AROAEXAMPLE:" + s.arn[strings.LastIndex(s.arn, "/")+1:]},
+		Credentials:     keys{AccessKeyID: s.ID, SecretAccessKey: s.Secret, SessionToken: s.Token, Expiration: s.expires.UTC().Format(time.RFC3339)},
+		AssumedRoleUser: user{Arn: s.arn, AssumedRoleID: "AROAEXAMPLE:" + s.arn[strings.LastIndex(s.arn, "/")+1:]},
 	})
 	if err != nil {
 		return nil, err
