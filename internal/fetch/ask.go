@@ -102,6 +102,9 @@ func (c *Client) lastGood(q question, o Outcome, maxStaleness time.Duration, now
 func (c *Client) learn(fl *flight, o Outcome, now time.Time) Outcome {
 	p := place{c, fl.question}
 	known, ok := c.f.cache.look(p, now)
+	if o.Err == nil {
+		o.Read = fl.began
+	}
 	switch {
 	case ok && (known.read.After(fl.began) || known.missing.Last.After(fl.began)):
 		return o

@@ -89,13 +89,15 @@ func failing(err error) func(context.Context, []providers.Ref) ([]providers.Resu
 	return func(context.Context, []providers.Ref) ([]providers.Result, error) { return nil, err }
 }
 
+func realClock() clock.Clock { return clock.RealClock{} }
+
 // half has no jitter.
 func half() float64 { return 0.5 }
 
 // start makes a fetcher in a bubble; it is closed with the test.
 func start(t *testing.T, o fetch.Options) *fetch.Fetcher {
 	t.Helper()
-	o.Clock, o.Random = clock.RealClock{}, half
+	o.Clock, o.Random = realClock(), half
 	f := fetch.New(o)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -77,7 +77,8 @@ type Client struct {
 func newClient(f *Fetcher, identity, kind string) *Client {
 	base, end := context.WithCancel(context.Background())
 	return &Client{f: f, identity: identity, kind: kind, base: base, end: end,
-		queue: queue{waiting: map[question]*flight{}, flying: map[question]*flight{}}}
+		limiter: rate.NewLimiter(rate.Inf, 1),
+		queue:   queue{waiting: map[question]*flight{}, flying: map[question]*flight{}}}
 }
 
 func (c *Client) open(o Opening) error {
