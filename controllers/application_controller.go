@@ -24,7 +24,6 @@ import (
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/apply"
-	"github.com/gitseal/gitseal/internal/external"
 	"github.com/gitseal/gitseal/internal/live"
 	"github.com/gitseal/gitseal/internal/secret"
 	"github.com/gitseal/gitseal/internal/shard"
@@ -58,10 +57,8 @@ type ApplicationReconciler struct {
 	Recorder  events.EventRecorder
 	Clock     clock.Clock
 	Tokenizer *secret.Tokenizer
-	// Resolvers, Templates and Deriver are for policy External.
+	// Resolvers is for policy External.
 	Resolvers Resolvers
-	Templates external.Templates
-	Deriver   external.Deriver
 	// OperatorNamespace holds the keys that keyRef names.
 	OperatorNamespace string
 

@@ -33,7 +33,7 @@ type Resolvers interface {
 
 // material is what the Secrets of one revision are made of.
 type material struct {
-	collection external.Collection // its Rest only until Secrets are made
+	collection external.Collection
 	stores     []render.Object
 	// uses are the values in use, and print is their fingerprint, as of begun;
 	// zero: none were asked for yet. Stale: some are older than they should be,
@@ -187,8 +187,9 @@ func (r *ApplicationReconciler) beginResolving(ctx context.Context, run *run, ma
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), run.timeout())
 	asked := &resolving{of: mat, begun: r.Clock.Now(), cancel: cancel, values: r.Tokenizer.NewSet()}
+	derivation := external.NewDerivation(r.Tokenizer)
 	materializer := external.Materializer{
-		Resolver: resolver, Templates: r.Templates, Deriver: r.Deriver,
+		Resolver: resolver, Templates: derivation, Deriver: derivation,
 		Defaults: external.Defaults{Namespace: run.target.Namespace}, Values: asked.values, Now: asked.begun,
 	}
 	if spec != nil {
@@ -217,11 +218,18 @@ func (r *ApplicationReconciler) make(run *run, w *wanted, answer *resolving) err
 		return err
 	}
 	w.items, w.values = items, answer.values
-	w.material.collection.Rest = nil
+	w.material.collection.Rest = slices.DeleteFunc(w.material.collection.Rest, unreferable)
 	w.material.take(run, answer)
 	w.material.changes = run.changesTo(w.material.uses)
 	resolves.WithLabelValues(w.material.outcome("Changed")).Inc()
 	return nil
+}
+
+// unreferable reports whether no ExternalSecret can refer to an object, so that
+// it is not kept for when values are due.
+func unreferable(o render.Object) bool {
+	gk := o.GroupVersionKind().GroupKind()
+	return gk.Group != "" || gk.Kind != "Secret" && gk.Kind != "ConfigMap"
 }
 
 // take notes which values are in use.
@@ -266,11 +274,10 @@ func (mat *material) staleStores(asked *refresh) []v1alpha1.StoreReference {
 // more rarely: it may be mended where nothing tells.
 func (r *ApplicationReconciler) leave(run *run, mat *material, begun time.Time, err error) error {
 	m := run.memory
-	f := failure.From(err, v1alpha1.ReasonSecretInvalid)
-	if f.Reason == v1alpha1.ReasonStoreUnavailable && mat.tooOld(run) {
-		f.Reason = v1alpha1.ReasonValuesStale
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = failure.Waitf(v1alpha1.ReasonStoreUnavailable, "the secret stores have not answered within spec.sync.timeout")
 	}
-	f = r.clean(run, f)
+	f := r.clean(run, failure.From(err, v1alpha1.ReasonSecretInvalid))
 	pause := run.app.Spec.Sync.RetryInterval.Duration
 	if u := m.unanswered; u != nil && u.of == mat && f.Class == failure.Stall && u.pause > 0 {
 		pause = min(2*u.pause, stalledRetry)
@@ -278,18 +285,6 @@ func (r *ApplicationReconciler) leave(run *run, mat *material, begun time.Time, 
 	m.unanswered = &unanswered{of: mat, err: f, begun: begun, pause: max(pause, minRetry)}
 	resolves.WithLabelValues(f.Reason).Inc()
 	return f
-}
-
-// tooOld reports whether there are values, and they are too old to go on with.
-func (mat *material) tooOld(run *run) bool {
-	limit := maxStaleness(run.app)
-	values := mat.uses.Values
-	if w := run.memory.wanted; len(values) == 0 && w != nil && w.material != nil {
-		values = w.material.uses.Values
-	}
-	return slices.ContainsFunc(values, func(u external.Use) bool {
-		return u.MaxAge >= 0 && run.now.Sub(u.Read) > limit
-	})
 }
 
 const defaultMaxStaleness = 24 * time.Hour
