@@ -61,8 +61,9 @@ fuzz: ## Fuzz every target for FUZZTIME (default 30s) each.
 ##@ Change
 
 .PHONY: generate
-generate: bin/controller-gen ## Regenerate deep copies.
+generate: bin/controller-gen ## Regenerate deep copies and the protocol of provider plugins.
 	bin/controller-gen object paths=./api/...
+	cd test/protogen && CGO_ENABLED=0 go run . ../../providers/plugin/pluginpb/plugin.proto
 
 .PHONY: manifests
 manifests: bin/controller-gen ## Regenerate CRDs and RBAC.
@@ -77,6 +78,7 @@ fmt: ## Format the code.
 vet: ## Vet the code.
 	go vet ./...
 	cd test/sandbox && go vet ./...
+	cd test/protogen && go vet ./...
 	cd test/vaultserver && CGO_ENABLED=0 go vet -trimpath ./...
 
 .PHONY: lint

@@ -10,11 +10,12 @@ import (
 	"github.com/gitseal/gitseal/providers/file"
 	"github.com/gitseal/gitseal/providers/gcp"
 	"github.com/gitseal/gitseal/providers/kubernetes"
+	"github.com/gitseal/gitseal/providers/plugin"
 )
 
 // backends are all that a store can name, by the field of spec.provider.
 // Adding one: docs/adding-a-provider.md.
-func backends(cluster *rest.Config, files string) (providers.Registry, error) {
+func backends(cluster *rest.Config, files, plugins string) (providers.Registry, error) {
 	home, err := homeOf(cluster)
 	if err != nil {
 		return nil, err
@@ -24,6 +25,7 @@ func backends(cluster *rest.Config, files string) (providers.Registry, error) {
 		"gcpsm":      gcp.Backend(),
 		"kubernetes": kubernetes.Backend(home),
 		"file":       file.Backend(files),
+		"plugin":     plugin.Backend(plugins),
 	}, nil
 }
 

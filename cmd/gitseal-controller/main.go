@@ -33,7 +33,7 @@ func run() error {
 	o := controllers.Operator{Clock: clock.RealClock{}, Random: rand.Reader}
 	var logLevel, logFormat string
 	var version bool
-	var files, allowEgress string
+	var files, plugins, allowEgress string
 	flag.StringVar(&o.Namespace, "namespace", v1alpha1.OperatorNamespace, "the operator's own namespace, which holds its keys")
 	flag.StringVar(&o.Scratch, "scratch", "/scratch", "directory for clones; holds ciphertext only, emptied at start")
 	flag.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "address to serve metrics on; 0 for none")
@@ -43,6 +43,7 @@ func run() error {
 	flag.BoolVar(&o.Share, "share", false, "divide the Applications among the replicas, in place of electing one leader")
 	flag.IntVar(&o.Concurrency, "concurrent", 8, "Applications worked on at once")
 	flag.StringVar(&files, "file-stores", "", "directory below which the directories of file stores are; empty for no file stores")
+	flag.StringVar(&plugins, "plugins", "", "directory with the sockets of provider plugins; empty for no plugins")
 	flag.StringVar(&allowEgress, "allow-egress", "", "CIDRs, separated by commas, that stores may be reached at though the guard refuses them: link-local and metadata addresses")
 	flag.StringVar(&logLevel, "log-level", "info", "info or debug")
 	flag.StringVar(&logFormat, "log-format", "json", "json or text")
@@ -66,7 +67,7 @@ func run() error {
 		return fmt.Errorf("find the cluster: %w", err)
 	}
 	o.Config.UserAgent = "gitseal-controller"
-	if o.Providers, err = backends(o.Config, files); err != nil {
+	if o.Providers, err = backends(o.Config, files, plugins); err != nil {
 		return err
 	}
 	return o.Run(ctrl.SetupSignalHandler())
