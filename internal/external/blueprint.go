@@ -120,7 +120,7 @@ func (b *builder) noteEpoch(ctx context.Context, t Template, out secret.Value) {
 	if b.ends.IsZero() || !b.epoch.IsZero() {
 		return
 	}
-	t.Seed.Epoch++
+	t.Seed.Epoch, t.Seed.Began = t.Seed.Epoch+1, b.ends
 	if next, err := b.Templates.Execute(ctx, t); err != nil || !next.Equal(out) {
 		b.epoch = b.ends
 	}

@@ -2,6 +2,7 @@ package external
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -101,10 +102,7 @@ func (b *builder) payload(field string, at place) (payload, bool) {
 
 // unfit says what is wrong with a value that a store gave, by its names.
 func unfit(err error, store v1alpha1.StoreReference, ref providers.Ref, property string) error {
-	switch err { //nolint:errorlint // they are made here and never wrapped
-	case nil:
-		return nil
-	case errNoProperty:
+	if errors.Is(err, errNoProperty) {
 		return missing(store, ref, property)
 	}
 	subject := "key %q of %s %q "

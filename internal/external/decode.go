@@ -16,9 +16,10 @@ import (
 )
 
 const (
-	maxTextBytes = 64 << 10 // of one field, but templates
-	maxEntries   = 4096     // of one list or map
-	maxProblems  = 16       // that are collected of one manifest
+	maxTextBytes  = 64 << 10 // of one field, but templates
+	maxEntries    = 4096     // of one list or map
+	maxExpression = 1 << 10
+	maxProblems   = 16 // that are collected of one manifest
 )
 
 // decoding reads one manifest and collects all that is wrong with it.
@@ -196,11 +197,11 @@ var objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([
 
 const maxNameBytes = 253
 
-// objectName is the name of an object, "" where it is absent.
-func (n *node) objectName(field string) string {
-	text := n.text(field)
+// refName is the field name, which names an object; "" where it is absent.
+func (n *node) refName() string {
+	text := n.text("name")
 	if text != "" && (len(text) > maxNameBytes || !objectName.MatchString(text)) {
-		n.problem(n.at(field), "use lower case letters, digits, '-' and '.'", "is no name of an object")
+		n.problem(n.at("name"), "use lower case letters, digits, '-' and '.'", "is no name of an object")
 		return ""
 	}
 	return text
@@ -217,6 +218,20 @@ func (n *node) enum(field string, words ...string) string {
 		return words[0]
 	}
 	return text
+}
+
+// expression is a regular one; what is absent matches all.
+func (n *node) expression(field string) *regexp.Regexp {
+	text := n.text(field)
+	if len(text) > maxExpression {
+		n.problem(n.at(field), "shorten it", "is longer than %d characters", maxExpression)
+		return nil
+	}
+	compiled, err := regexp.Compile(text)
+	if err != nil {
+		n.problem(n.at(field), "see https://github.com/google/re2/wiki/Syntax", "is no regular expression")
+	}
+	return compiled
 }
 
 func (n *node) boolean(field string) bool {

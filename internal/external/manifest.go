@@ -185,7 +185,7 @@ func (m *Manifest) read(spec *node) {
 
 func storeRef(n *node) v1alpha1.StoreReference {
 	ref := v1alpha1.StoreReference{
-		Name: n.objectName("name"),
+		Name: n.refName(),
 		Kind: v1alpha1.StoreKind(n.enum("kind", string(v1alpha1.KindSecretStore), string(v1alpha1.KindClusterSecretStore))),
 	}
 	n.done()
@@ -203,7 +203,7 @@ func ownStore(n *node) *v1alpha1.StoreReference {
 
 func readTarget(n *node) target {
 	t := target{
-		name:      n.objectName("name"),
+		name:      n.refName(),
 		creation:  n.enum("creationPolicy", createOwner, createOrphan, createMerge, createNone, createOrMerge),
 		deletion:  n.enum("deletionPolicy", deleteRetain, deleteDelete, deleteMerge),
 		immutable: n.boolean("immutable"),
@@ -245,7 +245,7 @@ func readTemplateFrom(n *node) templateFrom {
 			continue
 		}
 		set++
-		f.kind, f.name, f.items = templateKinds[field], ref.objectName("name"), readTemplateItems(ref)
+		f.kind, f.name, f.items = templateKinds[field], ref.refName(), readTemplateItems(ref)
 		if f.name == "" {
 			n.problem(ref.at("name"), "set it", "is missing")
 		}

@@ -1,8 +1,6 @@
 package external
 
 import (
-	"regexp"
-
 	"github.com/gitseal/gitseal/api/v1alpha1"
 )
 
@@ -104,7 +102,7 @@ func (s *source) readSourceRef(n *node) {
 }
 
 func readGeneratorRef(n *node) *generatorRef {
-	ref := &generatorRef{kind: n.required("kind"), name: n.objectName("name")}
+	ref := &generatorRef{kind: n.required("kind"), name: n.refName()}
 	if ref.name == "" {
 		n.problem(n.at("name"), "name a generator of the same revision", "is missing")
 	}
@@ -125,9 +123,7 @@ func readSearch(n *node) *search {
 	s := &search{unicode: readUnicode(n), decode: readDecoding(n), failNull: readFailNull(n)}
 	name := n.child("name")
 	s.query.Path, s.query.Tags, s.query.Name = n.text("path"), n.dict("tags"), name.text("regexp")
-	if _, err := regexp.Compile(s.query.Name); err != nil {
-		n.problem(name.at("regexp"), "see https://github.com/google/re2/wiki/Syntax", "is no regular expression")
-	}
+	name.expression("regexp")
 	name.done()
 	if s.query.Path == "" && s.query.Name == "" && len(s.query.Tags) == 0 {
 		n.problem(n.path, "set name.regexp or tags", "says nothing to find by")

@@ -1,6 +1,7 @@
 package external
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -40,8 +41,8 @@ func messages(t testing.TB, err error) []string {
 	}
 	var out []string
 	for _, e := range all {
-		f, ok := e.(*failure.Error)
-		if !ok {
+		var f *failure.Error
+		if !errors.As(e, &f) {
 			t.Fatalf("%T is no failure", e)
 		}
 		out = append(out, f.Message())

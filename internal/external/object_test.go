@@ -2,6 +2,7 @@ package external
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/render"
+	"github.com/gitseal/gitseal/internal/secret"
 	"github.com/gitseal/gitseal/providers"
 )
 
@@ -183,7 +185,7 @@ func TestUsesAreDue(t *testing.T) {
 
 func TestFingerprintsTellChanges(t *testing.T) {
 	spec := header + "spec:\n  dataFrom: [{find: {name: {regexp: ^app/}}}]\n" + oneValue
-	print := func(text map[string]string, at time.Time) string {
+	fingerprint := func(text map[string]string, at time.Time) string {
 		m := materializer(&vaults{text: text})
 		m.Now = at
 		result, err := m.Materialize(t.Context(), collection(t, spec))
@@ -192,14 +194,14 @@ func TestFingerprintsTellChanges(t *testing.T) {
 		}
 		return result.Uses.Fingerprint()
 	}
-	before := print(map[string]string{"db": "a", "app/1": "b"}, now)
-	if got := print(map[string]string{"db": "a", "app/1": "b"}, now.Add(24*time.Hour)); got != before {
+	before := fingerprint(map[string]string{"db": "a", "app/1": "b"}, now)
+	if got := fingerprint(map[string]string{"db": "a", "app/1": "b"}, now.Add(24*time.Hour)); got != before {
 		t.Error("it changes with time alone")
 	}
 	for name, text := range map[string]map[string]string{
 		"a value": {"db": "b", "app/1": "b"}, "a found value": {"db": "a", "app/1": "c"}, "a found key": {"db": "a", "app/1": "b", "app/2": "b"},
 	} {
-		if print(text, now) == before {
+		if fingerprint(text, now) == before {
 			t.Errorf("it does not change with %s", name)
 		}
 	}
@@ -227,5 +229,51 @@ func TestReferences(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, References(c.Manifests[0], Defaults{Namespace: "shop"})); diff != "" {
 		t.Errorf("References (-want +got):\n%s", diff)
+	}
+}
+
+func TestWhatIsDerivedIsTheSameUntilItsEpochEnds(t *testing.T) {
+	derivation := NewDerivation(secret.NewTokenizer([]byte("install key")))
+	generator := "apiVersion: generators.external-secrets.io/v1alpha1\nkind: Password\nmetadata: {name: p}"
+	const from = "  dataFrom: [{sourceRef: {generatorRef: {kind: Password, name: p}}}]\n"
+	run := func(t *testing.T, spec string, at time.Time) (map[string]string, Uses) {
+		t.Helper()
+		m := materializer(&vaults{text: map[string]string{"db": "hunter22"}})
+		m.Templates, m.Deriver, m.Now = derivation, derivation, at
+		result, err := m.Materialize(t.Context(), collection(t, generator, header+"spec:\n"+spec))
+		if err != nil {
+			t.Fatal(messages(t, err))
+		}
+		return opened(t, result.Secrets[0], m.Values), result.Uses
+	}
+	tests := map[string]struct {
+		spec    string
+		changes bool // with the epoch
+	}{
+		"a generator":                   {"  refreshInterval: 10m\n" + from, true},
+		"a generator used once":         {"  refreshPolicy: CreatedOnce\n" + from, false},
+		"a template that draws":         {"  refreshInterval: 10m\n  target: {template: {data: {a: '{{ randAlphaNum 20 }}'}}}\n" + oneValue, true},
+		"a template that asks the time": {"  refreshInterval: 10m\n  target: {template: {data: {a: '{{ now | date \"15:04\" }}'}}}\n" + oneValue, true},
+		"a template that computes":      {"  refreshInterval: 10m\n  target: {template: {data: {a: '{{ .password | upper }}'}}}\n" + oneValue, false},
+		"a template that is never due":  {"  refreshInterval: 0s\n  target: {template: {data: {a: '{{ randAlphaNum 20 }}'}}}\n" + oneValue, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			first, uses := run(t, tt.spec, now)
+			same, _ := run(t, tt.spec, now.Add(9*time.Minute))
+			next, later := run(t, tt.spec, now.Add(10*time.Minute))
+			if diff := cmp.Diff(first, same); diff != "" {
+				t.Errorf("it changes within an epoch:\n%s", diff)
+			}
+			if changed := !cmp.Equal(first, next); changed != tt.changes {
+				t.Errorf("it changes with the epoch: %t, want %t", changed, tt.changes)
+			}
+			if told := uses.Fingerprint() != later.Fingerprint(); told != tt.changes {
+				t.Errorf("the fingerprint changes: %t, want %t", told, tt.changes)
+			}
+			if due := slices.ContainsFunc(uses.Epochs, now.Add(10*time.Minute).Equal); due != tt.changes {
+				t.Errorf("epochs end at %v", uses.Epochs)
+			}
+		})
 	}
 }

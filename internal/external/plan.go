@@ -137,12 +137,16 @@ func (m *Manifest) interval(d Defaults) time.Duration {
 // the zero time where there is none.
 func (m *Manifest) seed(d Defaults, now time.Time) (Seed, time.Time) {
 	s := Seed{Namespace: d.namespace(m.Namespace), Name: m.Name, Once: m.refresh.policy == refreshCreatedOnce}
+	if s.Once {
+		s.Began = now
+	}
 	interval := m.interval(d)
 	if interval == 0 {
 		return s, time.Time{}
 	}
 	s.Epoch = now.UnixNano() / int64(interval)
-	return s, time.Unix(0, (s.Epoch+1)*int64(interval))
+	s.Began = time.Unix(0, s.Epoch*int64(interval)).UTC()
+	return s, s.Began.Add(interval)
 }
 
 // uses lists what was read, each value once.

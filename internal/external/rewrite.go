@@ -43,10 +43,8 @@ func readRewrite(n *node) rewrite {
 		if r.target = re.text("target"); len(r.target) > maxReplacing {
 			n.problem(re.at("target"), "shorten it", "is longer than %d characters", maxReplacing)
 		}
-		var err error
-		if r.regexp, err = regexp.Compile(re.required("source")); err != nil {
-			n.problem(re.at("source"), "see https://github.com/google/re2/wiki/Syntax", "is no regular expression")
-		}
+		re.required("source")
+		r.regexp = re.expression("source")
 		re.done()
 	}
 	if transform := n.child("transform"); transform != nil {
