@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -104,22 +103,6 @@ func (r *Resolver) find(ctx context.Context, u use) (Store, error) {
 		}
 	}
 	return r.Stores.Cluster(ctx, r.Application, u.ref)
-}
-
-// Basis says what of the given stores decides the answers: it changes whenever
-// the spec or the credentials of one do, or who may use what of it. Nothing is
-// read for it that is not known.
-func (r *Resolver) Basis(ctx context.Context, namespace string, refs []v1alpha1.StoreReference) string {
-	var b strings.Builder
-	for _, ref := range refs {
-		a := r.access(ctx, namespace, ref)
-		if a.err != nil {
-			fmt.Fprintf(&b, "%s=!%s;", ref.Name, a.err)
-			continue
-		}
-		fmt.Fprintf(&b, "%s=%s%q;", ref.Name, a.opened.Identity, a.grant.rules)
-	}
-	return b.String()
 }
 
 // Resolve implements external.Resolver. All values of a store are asked for at

@@ -33,7 +33,7 @@ func (s Store) Validate() error {
 	if names := s.providers(); len(names) != 1 {
 		return s.invalid("spec.provider takes exactly one provider, and has %s", listed(names))
 	}
-	for _, check := range []func() error{s.checkRefresh, s.checkRetries, s.checkAccess, s.checkConditions, s.checkIdentity, s.checkProvider} {
+	for _, check := range []func() error{s.checkRefresh, s.checkRetries, s.checkAccess, s.checkConditions, s.checkProvider, s.checkIdentity} {
 		if err := check(); err != nil {
 			return err
 		}

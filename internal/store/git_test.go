@@ -1,0 +1,174 @@
+package store_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/failure"
+	"github.com/gitseal/gitseal/internal/render"
+	"github.com/gitseal/gitseal/internal/store"
+)
+
+// parse makes an object of a manifest's kind and spec.
+func parse(t testing.TB, apiVersion, kind, spec string) render.Object {
+	t.Helper()
+	var content map[string]any
+	if err := yaml.Unmarshal([]byte(spec), &content); err != nil {
+		t.Fatal(err)
+	}
+	return render.Object{
+		Unstructured: &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": apiVersion, "kind": kind, "metadata": map[string]any{"name": "s"}, "spec": content,
+		}},
+		Origin: render.Origin{File: "store.yaml", Line: 3},
+	}
+}
+
+const eso = "external-secrets.io/v1"
+
+const vaultToken = `
+provider:
+  vault:
+    server: https://vault.example.com
+    path: secret
+    auth:
+      tokenSecretRef: {name: vault, key: token}
+`
+
+func TestStoresInGitThatAreUnderstood(t *testing.T) {
+	tests := map[string]struct{ apiVersion, kind, spec string }{
+		"Vault with a token":        {eso, "SecretStore", vaultToken},
+		"an older version":          {"external-secrets.io/v1beta1", "SecretStore", vaultToken},
+		"for the cluster":           {eso, "ClusterSecretStore", vaultToken},
+		"of gitseal's own":          {"gitseal.dev/v1alpha1", "SecretStore", vaultToken},
+		"the namespace it is in":    {eso, "ClusterSecretStore", strings.ReplaceAll(vaultToken, "{name", "{namespace: team, name")},
+		"left to gitseal by name":   {eso, "SecretStore", "controller: gitseal\n" + vaultToken},
+		"seconds between checks":    {eso, "SecretStore", "refreshInterval: 60\n" + vaultToken},
+		"a duration between checks": {eso, "SecretStore", "refreshInterval: 1m\n" + vaultToken},
+		"retries":                   {eso, "SecretStore", "retrySettings: {maxRetries: 5, retryInterval: 10s}\n" + vaultToken},
+		"conditions of a SecretStore, which mean nothing": {eso, "SecretStore", "conditions: [{namespaces: [x]}]\n" + vaultToken},
+		"AWS with keys": {eso, "SecretStore", `
+provider:
+  aws:
+    service: SecretsManager
+    region: eu-central-1
+    role: arn:aws:iam::1:role/x
+    secretsManager: {forceDeleteWithoutRecovery: true}
+    auth:
+      secretRef:
+        accessKeyIDSecretRef: {name: aws, key: id}
+        secretAccessKeySecretRef: {name: aws, key: secret}
+`},
+		"Google Cloud with a key": {eso, "SecretStore", `
+provider:
+  gcpsm: {projectID: p, auth: {secretRef: {secretAccessKeySecretRef: {name: gcp, key: key.json}}}}
+`},
+		"a cluster with a certificate": {eso, "SecretStore", `
+provider:
+  kubernetes:
+    server: {url: https://k.example.com, caProvider: {type: ConfigMap, name: ca, key: ca.crt}}
+    auth: {cert: {clientCert: {name: c, key: tls.crt}, clientKey: {name: c, key: tls.key}}}
+`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s, err := store.FromGit(parse(t, tt.apiVersion, tt.kind, tt.spec), "team", "elsewhere")
+			if err != nil {
+				t.Fatalf("FromGit: %v", err)
+			}
+			if s.Home != "team" || !s.Private || s.Provider() == "" {
+				t.Errorf("FromGit = %+v, want a private store whose credentials stand in the Application's namespace", s)
+			}
+			if s.Kind == v1alpha1.KindSecretStore && s.Namespace != "elsewhere" {
+				t.Errorf("namespace %q, want that of objects that name none", s.Namespace)
+			}
+		})
+	}
+}
+
+func TestStoresInGitThatAreRefused(t *testing.T) {
+	provider := func(text string) string { return "provider:\n  " + text }
+	tests := map[string]struct{ apiVersion, kind, spec, want string }{
+		"fake":              {eso, "SecretStore", provider("fake: {data: []}"), "spec.provider.fake is not supported: keep values of tests in a directory"},
+		"another provider":  {eso, "SecretStore", provider("azurekv: {}"), "spec.provider.azurekv is not supported"},
+		"parameter store":   {eso, "SecretStore", provider("aws: {service: ParameterStore, region: x}"), `spec.provider.aws.service "ParameterStore" is not supported`},
+		"files":             {eso, "SecretStore", provider("file: {}"), "spec.provider.file is not supported"},
+		"no provider":       {eso, "SecretStore", "controller: x", "spec.provider is missing"},
+		"two providers":     {eso, "SecretStore", vaultToken + "  aws: {region: x}", "takes exactly one provider, and has aws, vault"},
+		"an unknown field":  {eso, "SecretStore", strings.Replace(vaultToken, "path:", "pathh:", 1), "spec.provider.vault.pathh is not supported"},
+		"an unknown method": {eso, "SecretStore", provider("vault: {server: https://v, auth: {iam: {vaultRole: x}}}"), "spec.provider.vault.auth.iam is not supported"},
+		"a field of the wrong type, which is not quoted": {eso, "SecretStore",
+			provider("vault: {server: https://v, auth: {tokenSecretRef: hunter2}}"), "spec.provider.vault.auth.tokenSecretRef is of the wrong type"},
+		"an unknown version":      {"external-secrets.io/v1alpha1", "SecretStore", vaultToken, `apiVersion "external-secrets.io/v1alpha1" is not supported`},
+		"another operator's":      {eso, "SecretStore", "controller: dev\n" + vaultToken, `spec.controller leaves it to "dev"`},
+		"fields of gitseal's own": {eso, "SecretStore", "access: []\n" + vaultToken, "spec.access is not a field of external-secrets.io"},
+		"another namespace": {eso, "ClusterSecretStore", strings.ReplaceAll(vaultToken, "{name", "{namespace: kube-system, name"),
+			`spec.provider.vault.auth.tokenSecretRef.namespace is "kube-system", and may only be "team"`},
+		"a selector without name": {eso, "SecretStore", strings.ReplaceAll(vaultToken, "name: vault, ", ""), "spec.provider.vault.auth.tokenSecretRef.name is missing"},
+		"no way to be let in":     {eso, "SecretStore", provider("vault: {server: https://v}"), "spec.provider.vault.auth is missing"},
+		"two ways to be let in": {eso, "SecretStore", vaultToken + "      appRole: {roleId: x, secretRef: {name: a, key: b}}",
+			"takes exactly one of tokenSecretRef, appRole"},
+		"the operator's identity at AWS":    {eso, "ClusterSecretStore", provider("aws: {region: x}"), "spec.provider.aws.auth is missing"},
+		"the operator's identity at Google": {eso, "ClusterSecretStore", provider("gcpsm: {projectID: x}"), "spec.provider.gcpsm.auth is missing"},
+		"the operator's identity in the cluster": {eso, "ClusterSecretStore", provider("kubernetes: {remoteNamespace: kube-system}"),
+			"spec.provider.kubernetes takes one of auth and authRef"},
+		"a user in a URL": {eso, "SecretStore", strings.Replace(vaultToken, "https://", "https://me:hunter2@", 1), "without a user"},
+		"no region":       {eso, "SecretStore", provider("aws: {auth: {jwt: {serviceAccountRef: {name: x}}}}"), "spec.provider.aws.region is missing"},
+		"a directory outside": {"gitseal.dev/v1alpha1", "SecretStore", provider("file: {directory: ../etc}"),
+			"spec.provider.file.directory must be relative"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := store.FromGit(parse(t, tt.apiVersion, tt.kind, tt.spec), "team", "team")
+			var f *failure.Error
+			if !errors.As(err, &f) || f.Class != failure.Stall || f.Reason != v1alpha1.ReasonStoreInvalid {
+				t.Fatalf("FromGit: %v, want a failure that stalls with reason StoreInvalid", err)
+			}
+			if m := f.Message(); !strings.Contains(m, tt.want) || !strings.Contains(m, "store.yaml:3") {
+				t.Errorf("FromGit says %q, want %q and where it stands", m, tt.want)
+			}
+			if strings.Contains(f.Message(), "hunter2") {
+				t.Errorf("FromGit quotes what stands in the field: %q", f.Message())
+			}
+		})
+	}
+}
+
+func FuzzFromGit(f *testing.F) {
+	for _, spec := range []string{vaultToken, "provider: {aws: {region: x}}", "provider: {fake: {}}", "access: [{keys: ['a*']}]", "conditions: [{namespaceRegexes: ['(']}]"} {
+		f.Add(eso, "SecretStore", spec)
+		f.Add("gitseal.dev/v1alpha1", "SecretStore", spec)
+		f.Add(eso, "ClusterSecretStore", spec)
+	}
+	f.Fuzz(func(t *testing.T, apiVersion, kind, spec string) {
+		var content map[string]any
+		if yaml.Unmarshal([]byte(spec), &content) != nil {
+			return
+		}
+		o := render.Object{Unstructured: &unstructured.Unstructured{Object: map[string]any{"apiVersion": apiVersion, "kind": kind, "spec": content}}}
+		if !store.IsStore(o) {
+			return
+		}
+		s, err := store.FromGit(o, "team", "team")
+		if err != nil {
+			if !errors.As(err, new(*failure.Error)) {
+				t.Fatalf("FromGit: %v is no *failure.Error", err)
+			}
+			return
+		}
+		named, err := s.Named()
+		if err != nil || s.Home != "team" {
+			t.Fatalf("a store that was accepted: %v, home %q", err, s.Home)
+		}
+		for _, n := range named {
+			if n.Namespace != "team" || n.Name == "" {
+				t.Fatalf("it names %v", n)
+			}
+		}
+	})
+}

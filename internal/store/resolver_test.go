@@ -1,0 +1,437 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/external"
+	"github.com/gitseal/gitseal/internal/failure"
+	"github.com/gitseal/gitseal/internal/fetch"
+	"github.com/gitseal/gitseal/internal/secret"
+	"github.com/gitseal/gitseal/internal/store"
+	"github.com/gitseal/gitseal/providers"
+)
+
+// shelf is a provider in memory: keys and what is said of them.
+type shelf struct {
+	mu     sync.Mutex
+	values map[string]string
+	err    error // of every call
+	opened int
+	reads  int
+	logins []string // credentials that were come with
+}
+
+func (s *shelf) backend() providers.Backend {
+	return providers.Backend{Batch: 10, Open: func(st providers.Store) (providers.Provider, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.opened++
+		if st.Spec.Vault != nil {
+			v, err := st.Credentials.Secret(*st.Spec.Vault.Auth.TokenSecretRef)
+			if err != nil {
+				return nil, err
+			}
+			s.logins = append(s.logins, string(v.Reveal()))
+		}
+		return s, nil
+	}}
+}
+
+func (s *shelf) Get(_ context.Context, refs []providers.Ref) ([]providers.Result, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return nil, s.err
+	}
+	s.reads += len(refs)
+	results := make([]providers.Result, len(refs))
+	for i, r := range refs {
+		if v, ok := s.values[r.Key]; ok {
+			results[i].Value = secret.NewValue([]byte(v))
+		} else {
+			results[i].Err = &providers.Error{Kind: providers.ErrNotFound}
+		}
+	}
+	return results, nil
+}
+
+func (s *shelf) Find(context.Context, providers.Query) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	keys := []string{}
+	for _, k := range []string{"team/a", "team/b", "other"} {
+		if _, ok := s.values[k]; ok {
+			keys = append(keys, k)
+		}
+	}
+	return keys, s.err
+}
+
+// cluster is what the API server holds.
+type cluster struct {
+	stores  map[string]store.Store // by kind and name
+	secrets map[string]string      // by namespace/name: the entry "token"
+	denied  map[string]bool
+	labels  map[string]map[string]string
+	opener  *store.Opener
+}
+
+func (c *cluster) Read(_ context.Context, n store.Named) (store.Content, error) {
+	resource := schema.GroupResource{Resource: "secrets"}
+	if c.denied[n.Key().String()] {
+		return store.Content{}, apierrors.NewForbidden(resource, n.Name, errors.New("quoted"))
+	}
+	token, ok := c.secrets[n.Key().String()]
+	if !ok {
+		return store.Content{}, apierrors.NewNotFound(resource, n.Name)
+	}
+	return store.Content{Version: "1", Entries: map[string]secret.Value{"token": secret.NewValue([]byte(token))}}, nil
+}
+
+func (c *cluster) Token(context.Context, types.NamespacedName, []string, time.Duration) (providers.Token, error) {
+	return providers.Token{}, errors.New("no tokens here")
+}
+
+func (c *cluster) Labels(_ context.Context, namespace string) (map[string]string, error) {
+	return c.labels[namespace], nil
+}
+
+func (c *cluster) Cluster(_ context.Context, app types.NamespacedName, ref v1alpha1.StoreReference) (store.Store, error) {
+	s, ok := c.stores[string(ref.Kind)+"/"+ref.Name]
+	if !ok || s.Namespace != "" && s.Namespace != app.Namespace {
+		return store.Store{}, failure.Waitf(v1alpha1.ReasonStoreMissing, "%s %q does not exist", ref.Kind, ref.Name)
+	}
+	return s, nil
+}
+
+func (c *cluster) Open(ctx context.Context, _ types.NamespacedName, s store.Store) (*store.Opened, error) {
+	return c.opener.Open(ctx, s)
+}
+
+// bench is a cluster with a shelf, and the resolver of Application team/app.
+type bench struct {
+	*cluster
+	shelf *shelf
+	clock *clocktesting.FakeClock
+}
+
+func newBench() *bench {
+	b := &bench{
+		cluster: &cluster{stores: map[string]store.Store{}, secrets: map[string]string{"team/vault": "t", "gitseal-system/vault": "t"}, denied: map[string]bool{}},
+		shelf:   &shelf{values: map[string]string{"team/a": "1", "team/b": "2", "other": "3"}},
+		clock:   clocktesting.NewFakeClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)),
+	}
+	b.opener = &store.Opener{
+		Registry: providers.Registry{"vault": b.shelf.backend()}, Objects: b.cluster, Fetcher: fetch.New(fetch.Options{Clock: b.clock}),
+		Dial: (&net.Dialer{}).DialContext, Clock: b.clock, Digest: secret.NewTokenizer([]byte("key")).Digest, OperatorNamespace: "gitseal-system",
+	}
+	return b
+}
+
+func (b *bench) resolver(git ...store.Store) *store.Resolver {
+	return &store.Resolver{
+		Application: types.NamespacedName{Namespace: "team", Name: "app"}, Git: git, Stores: b.cluster, Namespaces: b.cluster,
+		MaxStaleness: time.Hour, Clock: b.clock,
+	}
+}
+
+func vaultSpec() v1alpha1.SecretStoreSpec {
+	return v1alpha1.SecretStoreSpec{
+		RetrySettings: &v1alpha1.StoreRetrySettings{MaxRetries: new(int32)},
+		Provider: v1alpha1.StoreProvider{Vault: &v1alpha1.VaultProvider{Server: "https://v", Auth: &v1alpha1.VaultAuth{
+			TokenSecretRef: &v1alpha1.SecretKeySelector{Name: "vault", Key: "token"},
+		}}},
+	}
+}
+
+func (b *bench) own(change func(*v1alpha1.SecretStoreSpec)) {
+	spec := vaultSpec()
+	change(&spec)
+	b.stores["SecretStore/s"] = store.FromSecretStore(&v1alpha1.SecretStore{ObjectMeta: metav1.ObjectMeta{Name: "s", Namespace: "team"}, Spec: spec})
+}
+
+func (b *bench) clusterWide(change func(*v1alpha1.SecretStoreSpec)) {
+	spec := vaultSpec()
+	change(&spec)
+	b.stores["ClusterSecretStore/c"] = store.FromClusterSecretStore(&v1alpha1.ClusterSecretStore{ObjectMeta: metav1.ObjectMeta{Name: "c"}, Spec: spec}, "gitseal-system")
+}
+
+func ask(ref v1alpha1.StoreReference, key string, properties ...string) external.Request {
+	return external.Request{Namespace: "team", Store: ref, Ref: providers.Ref{Key: key}, Properties: properties, MaxAge: time.Hour}
+}
+
+var (
+	ownStore    = v1alpha1.StoreReference{Name: "s"}
+	clusterWide = v1alpha1.StoreReference{Kind: v1alpha1.KindClusterSecretStore, Name: "c"}
+)
+
+// fails demands a failure of a class and reason that says something.
+func fails(t *testing.T, err error, class failure.Class, reason, part string) {
+	t.Helper()
+	var f *failure.Error
+	if !errors.As(err, &f) {
+		t.Fatalf("%v is no *failure.Error", err)
+	}
+	if f.Class != class || f.Reason != reason || !strings.Contains(f.Message(), part) {
+		t.Errorf("%s, %s, %q, want %s, %s, %q", f.Class, f.Reason, f.Message(), class, reason, part)
+	}
+	if strings.Contains(f.Message(), "quoted") {
+		t.Errorf("%q quotes the server", f.Message())
+	}
+}
+
+func TestWhoMayUseWhat(t *testing.T) {
+	access := func(a ...v1alpha1.StoreAccess) func(*v1alpha1.SecretStoreSpec) {
+		return func(s *v1alpha1.SecretStoreSpec) { s.Access = a }
+	}
+	conditions := func(c ...v1alpha1.StoreCondition) func(*v1alpha1.SecretStoreSpec) {
+		return func(s *v1alpha1.SecretStoreSpec) { s.Conditions = c }
+	}
+	labelled := &metav1.LabelSelector{MatchLabels: map[string]string{"tier": "prod"}}
+	all := func(*v1alpha1.SecretStoreSpec) {}
+	tests := map[string]struct {
+		own, cluster func(*v1alpha1.SecretStoreSpec)
+		key          string
+		properties   []string
+		denied       string // a part of the message; "" is allowed
+	}{
+		"a SecretStore serves its namespace":          {own: all, key: "other"},
+		"a ClusterSecretStore serves nobody":          {cluster: all, key: "other", denied: `does not serve Application "app" of namespace "team"`},
+		"one that names the namespace":                {cluster: access(v1alpha1.StoreAccess{Namespaces: []string{"team"}}), key: "other"},
+		"one that names another namespace":            {cluster: access(v1alpha1.StoreAccess{Namespaces: []string{"teams"}}), key: "other", denied: "does not serve"},
+		"one that names all":                          {cluster: access(v1alpha1.StoreAccess{Namespaces: []string{"*"}}), key: "other"},
+		"one that names no namespace":                 {cluster: access(v1alpha1.StoreAccess{Applications: []string{"app"}}), key: "other", denied: "does not serve"},
+		"one that selects the namespace":              {cluster: access(v1alpha1.StoreAccess{NamespaceSelector: labelled}), key: "other"},
+		"one that selects another":                    {cluster: access(v1alpha1.StoreAccess{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"tier": "dev"}}}), key: "other", denied: "does not serve"},
+		"one that names another Application":          {own: access(v1alpha1.StoreAccess{Applications: []string{"web"}}), key: "other", denied: "does not serve"},
+		"a key":                                       {own: access(v1alpha1.StoreAccess{Keys: []string{"other"}}), key: "other"},
+		"a key that begins like one":                  {own: access(v1alpha1.StoreAccess{Keys: []string{"oth"}}), key: "other", denied: `use key "other"`},
+		"a key under a prefix":                        {own: access(v1alpha1.StoreAccess{Keys: []string{"team/"}}), key: "team/a"},
+		"a key beside a prefix":                       {own: access(v1alpha1.StoreAccess{Keys: []string{"team/"}}), key: "teams/a", denied: `use key "teams/a"`},
+		"a prefix of the namespace":                   {own: access(v1alpha1.StoreAccess{Keys: []string{"{namespace}/"}}), key: "team/a"},
+		"a key that leaves a prefix":                  {own: access(v1alpha1.StoreAccess{Keys: []string{"team/"}}), key: "team/../other", denied: `path segment ".."`},
+		"a property":                                  {own: access(v1alpha1.StoreAccess{Properties: []string{"user"}}), key: "other", properties: []string{"user"}},
+		"a property that is not named":                {own: access(v1alpha1.StoreAccess{Properties: []string{"user"}}), key: "other", properties: []string{"user", "password"}, denied: `use property "password" of key "other"`},
+		"the whole where properties are named":        {own: access(v1alpha1.StoreAccess{Properties: []string{"user"}}), key: "other", denied: "and not the whole value"},
+		"what two rules allow together":               {own: access(v1alpha1.StoreAccess{Properties: []string{"user"}}, v1alpha1.StoreAccess{Properties: []string{"port"}}), key: "other", properties: []string{"user", "port"}},
+		"a key of one rule and a property of another": {own: access(v1alpha1.StoreAccess{Keys: []string{"x"}, Properties: []string{"user"}}, v1alpha1.StoreAccess{Keys: []string{"other"}, Properties: []string{"port"}}), key: "other", properties: []string{"user"}, denied: `property "user"`},
+		"a condition by name":                         {cluster: conditions(v1alpha1.StoreCondition{Namespaces: []string{"team"}}), key: "other"},
+		"a condition by expression":                   {cluster: conditions(v1alpha1.StoreCondition{NamespaceRegexes: []string{"^te"}}), key: "other"},
+		"a condition by label":                        {cluster: conditions(v1alpha1.StoreCondition{NamespaceSelector: labelled}), key: "other"},
+		"a condition of others":                       {cluster: conditions(v1alpha1.StoreCondition{Namespaces: []string{"x"}, NamespaceRegexes: []string{"^x$"}}), key: "other", denied: "does not serve"},
+		"an empty condition":                          {cluster: conditions(v1alpha1.StoreCondition{}), key: "other", denied: "does not serve"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench()
+			b.labels = map[string]map[string]string{"team": {"tier": "prod"}}
+			ref := ownStore
+			if tt.own != nil {
+				b.own(tt.own)
+			} else {
+				b.clusterWide(tt.cluster)
+				ref = clusterWide
+			}
+			answer := b.resolver().Resolve(t.Context(), []external.Request{ask(ref, tt.key, tt.properties...)})[0]
+			if tt.denied == "" {
+				if answer.Err != nil {
+					t.Errorf("Resolve: %v", answer.Err)
+				}
+				return
+			}
+			var f *failure.Error
+			if !errors.As(answer.Err, &f) || !strings.Contains(f.Message(), tt.denied) || f.Reason != v1alpha1.ReasonStoreDenied && f.Reason != v1alpha1.ReasonSecretInvalid {
+				t.Errorf("Resolve: %v, want %q", answer.Err, tt.denied)
+			}
+			if b.shelf.reads != 0 {
+				t.Error("the provider was asked all the same")
+			}
+		})
+	}
+}
+
+// What one Application may read does not come to another from the cache.
+func TestAccessComesBeforeTheCache(t *testing.T) {
+	b := newBench()
+	b.clusterWide(func(s *v1alpha1.SecretStoreSpec) { s.Access = []v1alpha1.StoreAccess{{Namespaces: []string{"team"}}} })
+	if err := b.resolver().Resolve(t.Context(), []external.Request{ask(clusterWide, "other")})[0].Err; err != nil {
+		t.Fatal(err)
+	}
+	other := b.resolver()
+	other.Application.Namespace = "strangers"
+	fails(t, other.Resolve(t.Context(), []external.Request{ask(clusterWide, "other")})[0].Err, failure.Stall, v1alpha1.ReasonStoreDenied, "spec.access")
+}
+
+func TestWhatIsWrongWithAStore(t *testing.T) {
+	tests := map[string]struct {
+		prepare func(*bench)
+		class   failure.Class
+		reason  string
+		part    string
+	}{
+		"it is not there":            {func(b *bench) { delete(b.stores, "SecretStore/s") }, failure.Wait, v1alpha1.ReasonStoreMissing, `SecretStore "s" does not exist`},
+		"its Secret is not there":    {func(b *bench) { delete(b.secrets, "team/vault") }, failure.Stall, v1alpha1.ReasonStoreInvalid, `Secret "vault" in namespace "team" does not exist: create it`},
+		"its Secret may not be read": {func(b *bench) { b.denied["team/vault"] = true }, failure.Fail, v1alpha1.ReasonAccessDenied, "kubectl gitseal init"},
+		"its Secret lacks the entry": {func(b *bench) {
+			b.own(func(s *v1alpha1.SecretStoreSpec) { s.Provider.Vault.Auth.TokenSecretRef.Key = "x" })
+		}, failure.Stall, v1alpha1.ReasonStoreInvalid, `has no entry "x"`},
+		"another operator's":              {func(b *bench) { b.own(func(s *v1alpha1.SecretStoreSpec) { s.Controller = "eso" }) }, failure.Stall, v1alpha1.ReasonStoreInvalid, `leaves it to "eso"`},
+		"wrong credentials":               {fault(providers.ErrUnauthenticated, 0), failure.Stall, v1alpha1.ReasonStoreInvalid, "valid credentials"},
+		"denied by the provider":          {fault(providers.ErrDenied, 0), failure.Fail, v1alpha1.ReasonStoreDenied, `key "team/a"`},
+		"throttled":                       {fault(providers.ErrThrottled, 0), failure.Wait, v1alpha1.ReasonStoreUnavailable, "it goes on by itself"},
+		"away":                            {fault(providers.ErrUnavailable, 0), failure.Wait, v1alpha1.ReasonStoreUnavailable, "it goes on by itself"},
+		"an invalid key":                  {fault(providers.ErrInvalid, 0), failure.Stall, v1alpha1.ReasonSecretInvalid, `key "team/a"`},
+		"an error of no kind, not quoted": {func(b *bench) { b.shelf.err = errors.New("quoted") }, failure.Wait, v1alpha1.ReasonStoreUnavailable, `SecretStore "s"`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench()
+			b.own(func(*v1alpha1.SecretStoreSpec) {})
+			tt.prepare(b)
+			fails(t, b.resolver().Resolve(t.Context(), []external.Request{ask(ownStore, "team/a")})[0].Err, tt.class, tt.reason, tt.part)
+		})
+	}
+}
+
+func fault(kind error, after time.Duration) func(*bench) {
+	return func(b *bench) { b.shelf.err = &providers.Error{Kind: kind, RetryAfter: after} }
+}
+
+func TestStoresOfOneIdentityShareClientAndCache(t *testing.T) {
+	b := newBench()
+	b.own(func(*v1alpha1.SecretStoreSpec) {})
+	b.clusterWide(func(s *v1alpha1.SecretStoreSpec) { s.Access = []v1alpha1.StoreAccess{{Namespaces: []string{"*"}}} })
+	git := b.stores["SecretStore/s"]
+	git.Name, git.Private, git.Origin = "g", true, "g.yaml:1"
+	requests := []external.Request{ask(ownStore, "team/a"), ask(v1alpha1.StoreReference{Name: "g"}, "team/a"), ask(ownStore, "team/a")}
+	for range 2 {
+		for _, a := range b.resolver(git).Resolve(t.Context(), requests) {
+			if a.Err != nil || string(a.Value.Reveal()) != "1" {
+				t.Fatalf("Resolve = %v, %v", a.Value, a.Err)
+			}
+		}
+	}
+	if b.shelf.opened != 1 || b.shelf.reads != 1 {
+		t.Errorf("%d providers opened and %d values read, want 1 and 1", b.shelf.opened, b.shelf.reads)
+	}
+	b.secrets["team/vault"] = "rotated"
+	if err := b.resolver().Resolve(t.Context(), requests[:1])[0].Err; err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"t", "rotated"}, b.shelf.logins); diff != "" {
+		t.Errorf("credentials come with (-want +got):\n%s", diff)
+	}
+}
+
+func TestAMissingKeyIsProvenTwice(t *testing.T) {
+	b := newBench()
+	b.own(func(*v1alpha1.SecretStoreSpec) {})
+	gone := ask(ownStore, "gone")
+	fails(t, b.resolver().Resolve(t.Context(), []external.Request{gone})[0].Err, failure.Stall, v1alpha1.ReasonSecretMissing, `key "gone"`)
+	gone.Optional = true
+	for _, after := range []time.Duration{0, 20 * time.Second} {
+		b.clock.Step(after)
+		fails(t, b.resolver().Resolve(t.Context(), []external.Request{gone})[0].Err, failure.Wait, v1alpha1.ReasonSecretMissing, "twice, 30s apart")
+	}
+	b.clock.Step(11 * time.Second)
+	if a := b.resolver().Resolve(t.Context(), []external.Request{gone})[0]; a.Err != nil || !a.Missing {
+		t.Errorf("Resolve = %+v after two proofs, want Missing", a)
+	}
+}
+
+func TestValuesOutliveAnOutageUpToMaxStaleness(t *testing.T) {
+	b := newBench()
+	b.own(func(*v1alpha1.SecretStoreSpec) {})
+	get := func() external.Answer {
+		q := ask(ownStore, "team/a")
+		q.MaxAge = time.Minute
+		return b.resolver().Resolve(t.Context(), []external.Request{q})[0]
+	}
+	if a := get(); a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	fault(providers.ErrUnavailable, 0)(b)
+	b.clock.Step(30 * time.Minute)
+	if a := get(); a.Err != nil || string(a.Value.Reveal()) != "1" {
+		t.Errorf("Resolve in an outage = %v, want the last good value", a.Err)
+	}
+	b.clock.Step(31 * time.Minute)
+	fails(t, get().Err, failure.Wait, v1alpha1.ReasonValuesStale, "maxStaleness")
+}
+
+func TestFindGivesWhatMayBeRead(t *testing.T) {
+	find := external.FindRequest{Namespace: "team", Store: ownStore, Query: providers.Query{Name: "."}, MaxAge: time.Hour}
+	tests := map[string]struct {
+		keys   []string // spec.access
+		want   []string
+		denied bool
+	}{
+		"everything":            {nil, []string{"team/a", "team/b", "other"}, false},
+		"under a prefix":        {[]string{"team/"}, []string{"team/a", "team/b"}, false},
+		"nothing that is there": {[]string{"x/"}, nil, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench()
+			b.own(func(s *v1alpha1.SecretStoreSpec) {
+				if tt.keys != nil {
+					s.Access = []v1alpha1.StoreAccess{{Keys: tt.keys}}
+				}
+			})
+			got, err := b.resolver().Find(t.Context(), find)
+			if tt.denied {
+				fails(t, err, failure.Stall, v1alpha1.ReasonStoreDenied, "any key that was found")
+			} else if diff := cmp.Diff(tt.want, got); diff != "" || err != nil {
+				t.Errorf("Find: %v (-want +got):\n%s", err, diff)
+			}
+		})
+	}
+}
+
+func TestNothingFoundIsProvenTwice(t *testing.T) {
+	b := newBench()
+	b.own(func(*v1alpha1.SecretStoreSpec) {})
+	b.shelf.values = nil
+	stores := &held{cluster: b.cluster}
+	find := func() error {
+		r := b.resolver()
+		r.Stores = stores
+		keys, err := r.Find(t.Context(), external.FindRequest{Namespace: "team", Store: ownStore, Query: providers.Query{Name: "."}, MaxAge: time.Hour, Optional: true})
+		if len(keys) > 0 {
+			t.Errorf("Find = %v", keys)
+		}
+		return err
+	}
+	fails(t, find(), failure.Wait, v1alpha1.ReasonSecretMissing, "nothing is found")
+	b.clock.Step(31 * time.Second)
+	if err := find(); err != nil {
+		t.Errorf("Find after two proofs: %v", err)
+	}
+}
+
+// held opens a store once, as the controllers do.
+type held struct {
+	*cluster
+	opened *store.Opened
+}
+
+func (h *held) Open(ctx context.Context, app types.NamespacedName, s store.Store) (_ *store.Opened, err error) {
+	if h.opened == nil {
+		h.opened, err = h.cluster.Open(ctx, app, s)
+	}
+	return h.opened, err
+}
