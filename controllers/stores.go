@@ -283,6 +283,7 @@ func (s *Stores) tell(h *heldStore) {
 // called notes that a provider was called, so that the counts in the status of
 // the stores that share its identity follow.
 func (s *Stores) called(c fetch.Call) {
+	observeProvider(c)
 	if c.Operation == "check" {
 		return // its own look follows
 	}

@@ -1,0 +1,49 @@
+package controllers
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/gitseal/gitseal/internal/fetch"
+)
+
+func TestCallsToProvidersAreCountedWithoutNames(t *testing.T) {
+	const provider = "of-a-test"
+	(&Stores{}).called(fetch.Call{Identity: "an-identity", Provider: provider, Operation: "login", Outcome: "ok"})
+	for _, outcome := range []string{"ok", "throttled", "throttled"} {
+		(&Stores{}).called(fetch.Call{Identity: "an-identity", Provider: provider, Operation: "get", Outcome: outcome, Took: time.Second})
+	}
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			var labels []string
+			for _, l := range m.GetLabel() {
+				labels = append(labels, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
+			}
+			fmt.Fprintf(&text, "%s{%s} %v %d\n", f.GetName(), strings.Join(labels, ","), m.GetCounter().GetValue(), m.GetHistogram().GetSampleCount())
+		}
+	}
+	for _, want := range []string{
+		`gitseal_provider_calls_total{operation="get",outcome="throttled",provider="of-a-test"} 2 0`,
+		`gitseal_provider_calls_total{operation="get",outcome="ok",provider="of-a-test"} 1 0`,
+		`gitseal_provider_calls_total{operation="login",outcome="ok",provider="of-a-test"} 1 0`,
+		`gitseal_provider_call_seconds{operation="get",provider="of-a-test"} 0 3`,
+	} {
+		if !strings.Contains(text.String(), want+"\n") {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
+	for _, never := range []string{"an-identity", `gitseal_provider_call_seconds{operation="login"`} {
+		if strings.Contains(text.String(), never) {
+			t.Errorf("the metrics hold %s", never)
+		}
+	}
+}
