@@ -19,6 +19,8 @@ type access struct {
 	operatorNamespace string
 	serviceAccount    string   // to impersonate; "": none
 	secrets           []string // to read
+	configMaps        []string // to read
+	tokens            []string // ServiceAccounts, to ask for tokens of
 }
 
 func (a access) metadata() metav1.ObjectMeta {
@@ -33,13 +35,23 @@ func (a access) role() *rbacv1.Role {
 			ResourceNames: []string{a.serviceAccount}, Verbs: []string{"impersonate"},
 		})
 	}
-	if len(a.secrets) > 0 {
+	for _, r := range []struct {
+		resource string
+		names    []string
+		verbs    []string
+	}{
 		// With resourceNames, list and watch are granted for a request that
 		// selects one of these names only.
-		role.Rules = append(role.Rules, rbacv1.PolicyRule{
-			APIGroups: []string{""}, Resources: []string{"secrets"},
-			ResourceNames: normalise(a.secrets), Verbs: []string{"get", "watch"},
-		})
+		{"secrets", a.secrets, []string{"get", "watch"}},
+		{"configmaps", a.configMaps, []string{"get", "watch"}},
+		{"serviceaccounts", a.tokens, []string{"get", "watch"}},
+		{"serviceaccounts/token", a.tokens, []string{"create"}},
+	} {
+		if len(r.names) > 0 {
+			role.Rules = append(role.Rules, rbacv1.PolicyRule{
+				APIGroups: []string{""}, Resources: []string{r.resource}, ResourceNames: normalise(r.names), Verbs: r.verbs,
+			})
+		}
 	}
 	return role
 }

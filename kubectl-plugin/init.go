@@ -41,12 +41,15 @@ namespace needs, as YAML to commit and apply:
     default, edit, deploys workloads, ConfigMaps and Secrets but grants no rights, so
     that a commit cannot widen what later commits may do;
   - a Role gitseal-access-APP that lets the operator impersonate that one
-    ServiceAccount and read the credential Secrets by name, and nothing else.
+    ServiceAccount and read the credential Secrets by name, and nothing else. With
+    policy External these are what its SecretStores name: --store-secret,
+    --store-configmap, and --store-serviceaccount for tokens.
 
 Secrets are encrypted to --recipient, or to the recipient of the key that --key or
 --key-beside names, which is then asked of the cluster (its metadata only).`,
 		Example: `  kubectl gitseal init web -n shop --path envs/prod
   kubectl gitseal init web -n shop --path envs/prod --recipient age1... --git-secret github
+  kubectl gitseal init web -n shop --path envs/prod --policy External --store vault --store-secret vault-token
   kubectl gitseal init docs -n web --path site --policy None --output -`,
 		Args: arguments(1, 1),
 		RunE: runE(o),
@@ -60,7 +63,7 @@ func (o *initOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&m.url, "url", "", "The repository. Default: the remote origin.")
 	f.StringVar(&m.branch, "branch", "", "The branch to follow. Default: the one checked out.")
 	f.StringVar(&m.path, "path", "", "The directory of manifests, from the root of the repository. Default: the current one.")
-	f.StringVar(&o.policy, "policy", string(v1alpha1.PolicySOPS), "The one kind of secret allowed: SOPS or None.")
+	f.StringVar(&o.policy, "policy", string(v1alpha1.PolicySOPS), "The one kind of secret allowed: SOPS, External or None.")
 	f.StringVar(&m.keyRef, "key", "", "The key in the operator's namespace to decrypt with. Default: "+defaultKeyName+".")
 	f.StringVar(&m.keyBeside, "key-beside", "", "A key next to the Application to decrypt with, instead.")
 	f.StringSliceVar(&o.recipients, "recipient", nil, "The age recipients to encrypt to. Default: those of the key, from the cluster.")
@@ -71,10 +74,11 @@ func (o *initOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&m.destination, "destination-namespace", "", "Where objects without a namespace go. Default: the Application's.")
 	f.StringVar(&o.output, "output", "", "The file for the Application, - for stdout. Default: gitseal/APP.yaml beside the path.")
 	f.BoolVar(&o.force, "force", false, "Replace files that exist.")
+	addStoreFlags(cmd, &m.stores)
 	addOperatorNamespaceFlag(cmd, &o.operatorNamespace)
 	f.StringVar((*string)(&o.dryRun), "dry-run", string(dryRunNone), `"none", or "client": print what would be written.`)
 	complete(cmd, "dry-run", fixed("none", "client"))
-	complete(cmd, "policy", fixed(string(v1alpha1.PolicySOPS), string(v1alpha1.PolicyNone)))
+	complete(cmd, "policy", fixed(string(v1alpha1.PolicySOPS), string(v1alpha1.PolicyExternal), string(v1alpha1.PolicyNone)))
 	complete(cmd, "key", o.completeKeys(&o.operatorNamespace))
 	complete(cmd, "service-account", cobra.NoFileCompletions)
 }
@@ -118,12 +122,15 @@ func (o *initOptions) completePolicy(cmd *cobra.Command) error {
 		if m.keyRef == "" && m.keyBeside == "" {
 			m.keyRef = defaultKeyName
 		}
-	case v1alpha1.PolicyNone:
+	case v1alpha1.PolicyExternal, v1alpha1.PolicyNone:
 		if m.keyRef != "" || m.keyBeside != "" || len(o.recipients) > 0 {
-			return usagef(cmd, "policy None holds no secrets: leave out --key, --key-beside and --recipient")
+			return usagef(cmd, "policy %s decrypts nothing: leave out --key, --key-beside and --recipient", m.policy)
 		}
 	default:
-		return usagef(cmd, "unknown policy %q: use SOPS or None", o.policy)
+		return usagef(cmd, "unknown policy %q: use SOPS, External or None", o.policy)
+	}
+	if err := m.stores.check(m.policy); err != nil {
+		return usagef(cmd, "%w", err)
 	}
 	for i, recipient := range o.recipients {
 		if err := checkRecipient(recipient); err != nil {
@@ -323,6 +330,9 @@ func (o *initOptions) sayNext() {
 	}
 	if m.policy == v1alpha1.PolicySOPS {
 		o.sayf("Next: kubectl gitseal encrypt -i %s/YOUR-SECRET.yaml, then commit and push", m.path)
+	}
+	if m.policy == v1alpha1.PolicyExternal {
+		o.sayf("Next: commit ExternalSecrets to %s, and push", m.path)
 	}
 	if o.output != "-" {
 		o.sayf("Then: kubectl apply -f %s && kubectl gitseal status %s -n %s", fromHere(o.output), m.name, m.namespace)

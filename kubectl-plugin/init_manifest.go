@@ -20,7 +20,8 @@ type manifest struct {
 	name, namespace   string
 	url, branch, path string
 	policy            v1alpha1.Policy
-	keyRef, keyBeside string // policy SOPS: one of them
+	keyRef, keyBeside string      // policy SOPS: one of them
+	stores            storeAccess // policy External
 	gitSecret         string
 	signers           string // a Secret
 	serviceAccount    string
@@ -63,6 +64,7 @@ func (m *manifest) parts() []part {
 	a := access{
 		name: "gitseal-access-" + m.name, namespace: m.namespace, operatorNamespace: m.operatorNamespace,
 		serviceAccount: m.serviceAccount, secrets: m.credentials(),
+		configMaps: m.stores.configMaps, tokens: m.stores.serviceAccounts,
 	}
 	return []part{
 		{"Everything is applied, watched and pruned as this identity.", m.account()},
@@ -81,7 +83,7 @@ func (m *manifest) credentials() []string {
 			names = append(names, name)
 		}
 	}
-	return names
+	return append(names, m.stores.secrets...)
 }
 
 func (m *manifest) account() *corev1.ServiceAccount {
@@ -126,6 +128,9 @@ func (m *manifest) application() *v1alpha1.Application {
 	}
 	if m.policy == v1alpha1.PolicySOPS {
 		app.Spec.Secrets.SOPS = &v1alpha1.SOPS{Keys: []v1alpha1.SOPSKey{m.key()}}
+	}
+	if m.stores.store != "" {
+		app.Spec.Secrets.External = &v1alpha1.External{StoreRef: m.stores.reference()}
 	}
 	return app
 }

@@ -200,7 +200,7 @@ func (c *credentials) Annotations(_ context.Context, sa v1alpha1.ServiceAccountS
 // compared under the install key.
 func (c *credentials) identity() ([]byte, error) {
 	h := sha256.New()
-	spec, err := json.Marshal([]any{c.store.Provider(), c.store.Spec.Provider, c.store.Spec.Limits, c.store.Spec.RetrySettings, c.store.ambient()})
+	spec, err := json.Marshal([]any{c.store.Provider(), c.store.Spec.Provider, c.store.ambient()})
 	if err != nil {
 		return nil, fmt.Errorf("describe the spec of %s: %w", c.store, err)
 	}
