@@ -51,7 +51,7 @@ only, and not where NO_COLOR is set.`,
 		&cobra.Group{ID: groupOther, Title: "Other:"})
 	root.SetHelpCommandGroupID(groupOther)
 	addGroup(root, groupFiles, newInitCommand(s), newEncryptCommand(s), newDecryptCommand(s),
-		newRefsCommand(s), newMigrateCommand(s))
+		newRefsCommand(s), newPolicyForCommand(s), newMigrateCommand(s))
 	addGroup(root, groupCluster, newKeysCommand(s), newGetCommand(s), newStatusCommand(s), newSyncCommand(s), newConfirmCommand(s), newStoresCommand(s),
 		newSuspendCommand(s), newResumeCommand(s))
 	addGroup(root, groupOther, newVersionCommand(s), newCompletionCommand(s))

@@ -54,7 +54,7 @@ func Policy(spec v1alpha1.AWSProvider, uses []providers.Use, account Account) ([
 			batched = batched || u.Ref.Version == ""
 		}
 	}
-	p := policy{Version: "2012-10-17"}
+	p := policy{Version: "2012-10-17", Statement: []statement{}}
 	p.add("ReadValues", []string{"secretsmanager:GetSecretValue"}, read)
 	p.add("ReadMetadata", []string{"secretsmanager:DescribeSecret"}, described)
 	if len(searches) > 0 {

@@ -37,6 +37,9 @@ type controller struct {
 	// Secrets is "sops" where it opens SOPS files by itself, and "plain" where
 	// it is to be given Secrets in plaintext.
 	Secrets string `json:"secrets"`
+	// External: it makes Secrets of ExternalSecrets, of a store that the
+	// benchmark declares.
+	External bool `json:"external"`
 	// Processes are the commands to start, with KUBECONFIG of an administrator
 	// in the environment; all are metered, with their children. Empty: the
 	// operator of this repository, with the rights of config/default.
@@ -92,6 +95,7 @@ type values struct {
 	Interval  string // between two looks at the repository
 	Now       string // different for each request
 	Key       string // what the Secret with the age key is called
+	Secrets   string // spec.secrets of an Application of this operator
 	AgeKey    string // what opens the Secrets of the repository, which are made for this run
 	Root      string // of this repository
 	Dir       string // scratch space

@@ -24,6 +24,8 @@ func (s scenario) name() string { return s.kind + "-" + s.workload.name }
 // missing names what the description of a controller would need.
 func (s scenario) missing(c *controller) string {
 	switch {
+	case s.workload.keeper != "" && !c.External:
+		return "external"
 	case s.kind == "restart" && c.Reconciles == "":
 		return "reconciles"
 	case s.kind == "drift" && !c.CorrectsDrift:
@@ -50,6 +52,10 @@ func worst(what, measure string, atMost float64) result.Target {
 func scenarios() []scenario {
 	var all []scenario
 	for _, w := range workloads() {
+		if w.keeper != "" {
+			all = append(all, kept(w)...)
+			continue
+		}
 		many := w.apps > 1
 		large := w.objects() > 1000
 		first := scenario{kind: "first-sync", workload: w, most: 5, play: firstSync,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -41,6 +42,7 @@ type stage struct {
 	commit     string
 	ageKey     string
 	objects    []object
+	keeper     keeper // nil: the workload asks nobody for values
 
 	calls   *callCounter
 	config  *rest.Config
@@ -69,8 +71,11 @@ func newStage(ctx context.Context, w workload, c *controller) (*stage, error) {
 	return s, nil
 }
 
-func (s *stage) furnish(ctx context.Context) error {
+func (s *stage) furnish(ctx context.Context) (err error) {
 	if err := s.connect(); err != nil {
+		return err
+	}
+	if s.keeper, err = newKeeper(ctx, s.workload.keeper); err != nil {
 		return err
 	}
 	if err := s.fillRepository(ctx); err != nil {
@@ -80,7 +85,11 @@ func (s *stage) furnish(ctx context.Context) error {
 }
 
 func (s *stage) close() error {
-	return errors.Join(s.halt(), s.rig.Close(), os.RemoveAll(s.dir))
+	err := s.halt()
+	if s.keeper != nil {
+		err = errors.Join(err, s.keeper.close())
+	}
+	return errors.Join(err, s.rig.Close(), os.RemoveAll(s.dir))
 }
 
 // halt stops the controller.
@@ -119,15 +128,18 @@ func (s *stage) fillRepository(ctx context.Context) error {
 	files := map[string]string{".sops.yaml": "creation_rules:\n  - encrypted_regex: ^(data|stringData)$\n    age: " + identity.Recipient().String()}
 	encrypt := []string{"encrypt", "-i"}
 	for _, o := range s.objects {
-		files[o.file()] = o.text
+		files[o.file()] = o.inGit()
 		if o.kind == secret {
 			encrypt = append(encrypt, o.file())
 		}
 	}
+	if s.keeper != nil {
+		maps.Copy(files, plainFiles())
+	}
 	if err := s.repo.Write(files); err != nil {
 		return err
 	}
-	if s.controller.Secrets == "sops" {
+	if s.controller.Secrets == "sops" && len(encrypt) > 2 {
 		say("%s: encrypting %d files", s.workload.name, len(encrypt)-2)
 		if _, stderr, err := s.rig.Gitseal(ctx, s.repo.Dir, nil, encrypt...); err != nil {
 			return fmt.Errorf("encrypt: %w\n%s", err, stderr)
@@ -172,7 +184,15 @@ func (s *stage) install(ctx context.Context) error {
 
 // common are the values that all Applications share.
 func (s *stage) common() values {
-	return values{URL: s.repo.URL, Branch: "main", Commit: s.commit, Objects: s.workload.objectsEach(), Interval: "1h", Key: keyName, AgeKey: s.ageKey, Root: s.rig.Root, Dir: s.dir}
+	return values{URL: s.repo.URL, Branch: "main", Commit: s.commit, Objects: s.workload.objectsEach(), Interval: "1h", Key: keyName, AgeKey: s.ageKey, Root: s.rig.Root, Dir: s.dir, Secrets: s.policy()}
+}
+
+// policy is spec.secrets of the workload's Applications.
+func (s *stage) policy() string {
+	if s.keeper != nil {
+		return "{policy: External}"
+	}
+	return fmt.Sprintf("{policy: SOPS, sops: {keys: [{keyRef: {name: %s}}]}}", keyName)
 }
 
 func namespace(round, i int) string { return fmt.Sprintf("round-%d-%d", round, i) }
@@ -186,8 +206,13 @@ func (s *stage) prepare(ctx context.Context) error {
 	round := s.rounds
 	s.rounds++
 	for i := range s.workload.namespaces {
-		if err := s.rig.Namespace(ctx, namespace(round, i)); err != nil {
+		if err := s.rig.Namespace(ctx, namespace(round, i), s.credentials()...); err != nil {
 			return err
+		}
+		if s.keeper != nil {
+			if err := s.applyText(ctx, s.keeper.manifests(namespace(round, i)), s.common()); err != nil {
+				return err
+			}
 		}
 		v := s.common()
 		v.Namespace = namespace(round, i)

@@ -18,6 +18,8 @@ type workload struct {
 	apps, namespaces int
 	// of are the kinds of an Application's objects and how many of each.
 	of map[kind]int
+	// keeper owns the values of ExternalSecrets: "vault", "aws" or "".
+	keeper string
 }
 
 // workloads are the ones that scenarios are played on. Services are headless
@@ -25,12 +27,15 @@ type workload struct {
 // little to do.
 func workloads() []workload {
 	big := func(n int) workload {
-		return workload{fmt.Sprintf("big-%d", n), 1, 1, map[kind]int{configMap: 4 * n / 10, secret: 3 * n / 10, service: 2 * n / 10, deployment: n / 10}}
+		return workload{name: fmt.Sprintf("big-%d", n), apps: 1, namespaces: 1, of: map[kind]int{configMap: 4 * n / 10, secret: 3 * n / 10, service: 2 * n / 10, deployment: n / 10}}
 	}
 	many := func(n int) workload {
-		return workload{fmt.Sprintf("many-%d", n), n, 10, map[kind]int{configMap: 5, secret: 3, service: 2}}
+		return workload{name: fmt.Sprintf("many-%d", n), apps: n, namespaces: 10, of: map[kind]int{configMap: 5, secret: 3, service: 2}}
 	}
-	return []workload{big(1000), big(5000), many(100), many(1000)}
+	kept := func(keeper string) workload {
+		return workload{name: fmt.Sprintf("%s-%d", keeper, referenced), apps: 1, namespaces: 1, of: map[kind]int{externalSecret: referenced}, keeper: keeper}
+	}
+	return []workload{big(1000), big(5000), many(100), many(1000), kept("vault"), kept("aws")}
 }
 
 func (w workload) objectsEach() int {
@@ -44,7 +49,10 @@ func (w workload) objectsEach() int {
 func (w workload) objects() int { return w.apps * w.objectsEach() }
 
 func (w workload) describe() result.Workload {
-	return result.Workload{Applications: w.apps, ObjectsEach: w.objectsEach(), SealedSecretsEach: w.of[secret], Namespaces: w.namespaces}
+	return result.Workload{
+		Applications: w.apps, ObjectsEach: w.objectsEach(), Namespaces: w.namespaces,
+		SealedSecretsEach: w.of[secret], ExternalSecretsEach: w.of[externalSecret],
+	}
 }
 
 // appName is also the name of its directory.
@@ -58,7 +66,9 @@ var (
 	secret     = kind{"secret", "/api/v1", "secrets"}
 	service    = kind{"service", "/api/v1", "services"}
 	deployment = kind{"deployment", "/apis/apps/v1", "deployments"}
-	kinds      = []kind{configMap, secret, service, deployment}
+	// externalSecret is an ExternalSecret in Git and a Secret in the cluster.
+	externalSecret = kind{"externalsecret", "/api/v1", "secrets"}
+	kinds          = []kind{configMap, secret, service, deployment, externalSecret}
 )
 
 // object is one manifest, secrets in plaintext.
@@ -67,6 +77,15 @@ type object struct {
 	app  int
 	name string
 	text string
+	// git is what is in the repository in its place; "" is the same.
+	git string
+}
+
+func (o object) inGit() string {
+	if o.git == "" {
+		return o.text
+	}
+	return o.git
 }
 
 func (o object) file() string { return appName(o.app) + "/" + o.name + ".yaml" }
@@ -85,7 +104,11 @@ func (w workload) manifests() []object {
 		for _, k := range kinds {
 			for i := range w.of[k] {
 				name := fmt.Sprintf("%s-%s-%04d", appName(app), k.name, i)
-				all = append(all, object{k, app, name, manifest(k, name, i)})
+				o := object{kind: k, app: app, name: name, text: manifest(k, name, i)}
+				if k == externalSecret {
+					o.git = externalManifest(name, i)
+				}
+				all = append(all, o)
 			}
 		}
 	}
@@ -98,6 +121,8 @@ func manifest(k kind, name string, i int) string {
 		return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: %s\ndata:\n  a: value-%d\n  b: another\n", name, i)
 	case secret:
 		return fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata:\n  name: %s\nstringData:\n  user: user-%d\n  password: password-%d-abcdefgh\n  token: token-%d-0123456789\n", name, i, i, i)
+	case externalSecret:
+		return fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata:\n  name: %s\nstringData:\n  value: %s\n", name, keptValue(i))
 	case service:
 		return fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata:\n  name: %s\nspec:\n  clusterIP: None\n  selector:\n    app: %s\n  ports:\n    - port: 80\n", name, name)
 	default:

@@ -43,7 +43,9 @@ type Workload struct {
 	Applications      int `json:"applications"`
 	ObjectsEach       int `json:"objectsEach"`
 	SealedSecretsEach int `json:"sealedSecretsEach"`
-	Namespaces        int `json:"namespaces"`
+	// ExternalSecretsEach are those whose values a provider owns.
+	ExternalSecretsEach int `json:"externalSecretsEach,omitempty"`
+	Namespaces          int `json:"namespaces"`
 }
 
 // Round is one time that the scenario was played.
