@@ -11,6 +11,7 @@ import (
 	"github.com/gitseal/gitseal/providers/gcp"
 	"github.com/gitseal/gitseal/providers/kubernetes"
 	"github.com/gitseal/gitseal/providers/plugin"
+	"github.com/gitseal/gitseal/providers/vault"
 )
 
 // backends are all that a store can name, by the field of spec.provider.
@@ -24,6 +25,7 @@ func backends(cluster *rest.Config, files, plugins string) (providers.Registry, 
 		"aws":        aws.Backend(),
 		"gcpsm":      gcp.Backend(),
 		"kubernetes": kubernetes.Backend(home),
+		"vault":      vault.Backend(),
 		"file":       file.Backend(files),
 		"plugin":     plugin.Backend(plugins),
 	}, nil

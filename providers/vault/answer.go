@@ -55,8 +55,14 @@ func get(ctx context.Context, c *api.Client, path string, params url.Values) (an
 	return receive(ctx, func() (*api.Response, error) { return c.Logical().ReadRawWithDataWithContext(ctx, path, params) })
 }
 
-func put(ctx context.Context, c *api.Client, path string, body []byte) (answer, error) {
-	return receive(ctx, func() (*api.Response, error) { return c.Logical().WriteRawWithContext(ctx, path, body) })
+func put(ctx context.Context, c *api.Client, path string, body map[string]string) (answer, error) {
+	r := c.NewRequest(http.MethodPut, "/v1/"+path)
+	if err := r.SetJSONBody(body); err != nil {
+		return answer{}, invalid("the credentials of the login are not text")
+	}
+	return receive(ctx, func() (*api.Response, error) {
+		return c.RawRequestWithContext(ctx, r) //nolint:staticcheck // what should replace it loses the body where Vault redirects
+	})
 }
 
 // receive reads an answer; its size is bounded where it comes in.

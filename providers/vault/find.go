@@ -33,7 +33,7 @@ func (v *vault) Find(ctx context.Context, q providers.Query) ([]string, error) {
 	}
 	folder := strings.Trim(q.Path, "/")
 	if folder == "" && v.engine.mount == nil {
-		return nil, invalid("find needs a path that begins with the mount of an engine, as the store has no vault.path")
+		return nil, needsFolder()
 	}
 	w := walk{vault: v}
 	if err := w.into(ctx, folder, 0); err != nil {
@@ -47,6 +47,10 @@ func (v *vault) Find(ctx context.Context, q providers.Query) ([]string, error) {
 	}
 	slices.Sort(keys)
 	return keys, nil
+}
+
+func needsFolder() error {
+	return invalid("find needs a path that begins with the mount of an engine, as the store has no vault.path")
 }
 
 type walk struct {
@@ -81,17 +85,9 @@ func (w *walk) into(ctx context.Context, folder string, depth int) error {
 // list is the names in a folder, folders with a "/" at the end. A folder that
 // is not there is empty.
 func (v *vault) list(ctx context.Context, folder string) ([]string, error) {
-	path := ""
-	if folder == "" {
-		path = *v.engine.mount
-		if v.engine.v2 {
-			path += "/metadata"
-		}
-	} else {
-		var err error
-		if path, err = v.engine.metadata(folder + "/"); err != nil {
-			return nil, err
-		}
+	path, err := v.engine.folder(folder, ofMetadata)
+	if err != nil {
+		return nil, err
 	}
 	a, err := v.read(ctx, path, url.Values{"list": {"true"}})
 	if errors.Is(err, providers.ErrNotFound) {

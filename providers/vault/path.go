@@ -10,7 +10,12 @@ import (
 	"github.com/gitseal/gitseal/api/v1alpha1"
 )
 
-const maxKey = 1024
+const (
+	maxKey = 1024
+	// What version 2 puts between mount and key.
+	ofData     = "data/"
+	ofMetadata = "metadata/"
+)
 
 // engine knows where a KV engine keeps what. Its rules are those of
 // external-secrets.io, whose manifests name a key with or without the mount and
@@ -37,11 +42,24 @@ func engineOf(spec *v1alpha1.VaultProvider) (engine, error) {
 }
 
 // data is the path of a key's value, after /v1/.
-func (e engine) data(key string) (string, error) { return e.path(strings.TrimRight(key, "/"), "data/") }
+func (e engine) data(key string) (string, error) { return e.path(strings.TrimRight(key, "/"), ofData) }
 
-// metadata is the path of a key's metadata, or of a folder's entries. Of version
-// 1 it is that of the value.
-func (e engine) metadata(key string) (string, error) { return e.path(key, "metadata/") }
+// metadata is the path of a key's metadata. Of version 1 it is that of the
+// value.
+func (e engine) metadata(key string) (string, error) { return e.path(key, ofMetadata) }
+
+// folder is the path at which the entries of a folder are listed, or, with
+// ofData for kind, below which their values are. It ends in "/"; "" is the
+// engine's root.
+func (e engine) folder(folder, kind string) (string, error) {
+	switch {
+	case folder != "":
+		return e.path(folder+"/", kind)
+	case e.v2:
+		return *e.mount + "/" + kind, nil
+	}
+	return *e.mount + "/", nil
+}
 
 func (e engine) path(key, kind string) (string, error) {
 	mount, rest, err := e.split(key)

@@ -3,7 +3,6 @@ package vault
 import (
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,24 +52,37 @@ func (g grants) add(e engine, u providers.Use) error {
 	if err != nil {
 		return fmt.Errorf("key %q: %w", u.Ref.Key, err)
 	}
+	if pattern(at) {
+		return fmt.Errorf("key %q: %w", u.Ref.Key, invalid("a policy of Vault cannot name this key alone: it has a \"*\" at its end, a segment \"+\", or \"{{\""))
+	}
 	g.grant(at, "read")
 	return nil
+}
+
+// pattern reports whether a policy takes a path for more than one:
+// https://developer.hashicorp.com/vault/docs/concepts/policies
+func pattern(path string) bool {
+	return strings.HasSuffix(path, "*") || strings.Contains(path, "{{") || slices.Contains(strings.Split(path, "/"), "+")
 }
 
 // search allows to list a folder and all below it, and to read what is found:
 // a name is a regular expression, which Vault does not know.
 func (g grants) search(e engine, q providers.Query) error {
 	folder := strings.Trim(q.Path, "/")
-	const under = "key" // what stands for a key below the folder
-	data, err := e.data(path.Join(folder, under))
+	if folder == "" && e.mount == nil {
+		return needsFolder()
+	}
+	data, err := e.folder(folder, ofData)
 	if err != nil {
 		return fmt.Errorf("find.path %q: %w", q.Path, err)
 	}
-	metadata, err := e.metadata(path.Join(folder, under))
+	metadata, err := e.folder(folder, ofMetadata)
 	if err != nil {
 		return fmt.Errorf("find.path %q: %w", q.Path, err)
 	}
-	data, metadata = strings.TrimSuffix(data, under), strings.TrimSuffix(metadata, under)
+	if pattern(metadata) {
+		return fmt.Errorf("find.path %q: %w", q.Path, invalid("a policy of Vault cannot name this folder alone"))
+	}
 	g.grant(metadata, "list")
 	g.grant(metadata+"*", "list")
 	g.grant(data+"*", "read")

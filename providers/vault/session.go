@@ -2,7 +2,6 @@ package vault
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"sync"
@@ -112,6 +111,9 @@ func (s *sessions) land(f *flight) {
 	s.flight = nil
 	switch {
 	case f.err == nil:
+		if s.current != nil {
+			s.current.retire()
+		}
 		s.current, s.refused, s.pause = f.session, nil, 0
 		s.work.Go(func() { s.keep(f.session) })
 	case errors.Is(f.err, providers.ErrUnavailable), errors.Is(f.err, providers.ErrThrottled):
@@ -132,11 +134,7 @@ func (s *sessions) open(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(fields)
-	if err != nil {
-		return nil, invalid("the credentials of the login are not text")
-	}
-	a, err := put(ctx, s.logins, "auth/"+s.method.mount+"/"+s.method.path, body)
+	a, err := put(ctx, s.logins, "auth/"+s.method.mount+"/"+s.method.path, fields)
 	if err != nil {
 		return nil, err
 	}

@@ -132,7 +132,7 @@ func (s *sessions) extend(t *session) bool {
 	for {
 		now := s.clock.Now()
 		a, err := s.briefly(func(ctx context.Context) (answer, error) {
-			return put(ctx, t.logins, "auth/token/renew-self", []byte("{}"))
+			return put(ctx, t.logins, "auth/token/renew-self", nil)
 		})
 		switch {
 		case err == nil && a.status == http.StatusOK && a.Auth != nil:
