@@ -1,0 +1,145 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+)
+
+// versions are the resource versions of a story's Secrets and ConfigMaps.
+func (s *story) versions() map[string]string {
+	s.t.Helper()
+	all := map[string]string{}
+	for _, list := range []client.ObjectList{&corev1.SecretList{}, &corev1.ConfigMapList{}} {
+		if err := sandbox.Client.List(s.t.Context(), list, client.InNamespace(s.ns), client.HasLabels{v1alpha1.ApplySetPartOfLabel}); err != nil {
+			s.t.Fatal(err)
+		}
+		switch l := list.(type) {
+		case *corev1.SecretList:
+			for _, o := range l.Items {
+				all["Secret "+o.Name] = o.ResourceVersion
+			}
+		case *corev1.ConfigMapList:
+			for _, o := range l.Items {
+				all["ConfigMap "+o.Name] = o.ResourceVersion
+			}
+		}
+	}
+	return all
+}
+
+const passwordGenerator = `apiVersion: generators.external-secrets.io/v1alpha1
+kind: Password
+metadata: {name: made-up}
+spec: {length: 20, digits: 4, symbols: 0, noUpper: false, allowRepeat: true}
+---
+`
+
+func generated(name string) string {
+	return passwordGenerator + externalManifest(name, "dataFrom:\n  - sourceRef: {generatorRef: {apiVersion: generators.external-secrets.io/v1alpha1, kind: Password, name: made-up}}")
+}
+
+// A restarted operator reads all values anew, and finds that all is in place:
+// what a store answers, and what is made up.
+func TestARestartChangesNothingOfExternalSecrets(t *testing.T) {
+	s := newStory(t, "external-restart")
+	v := s.external()
+	v.put("db", `{"password":"as it was"}`)
+	s.write(map[string]string{"db.yaml": externalManifest("db", dbSecret), "made.yaml": generated("made"), "c.yaml": configMap("c", "1")})
+	s.create()
+	before := s.waitReady(s.push("first"))
+	objects := s.versions()
+	if len(objects) != 3 {
+		t.Fatalf("objects %v, want three", objects)
+	}
+	restart(t, func() {})
+	s.looked()
+	after := s.waitReady(strings.TrimPrefix(before.Status.Source.Revision, "main@sha1:"))
+	if diff := cmp.Diff(objects, s.versions()); diff != "" {
+		t.Errorf("objects (-before +after the restart):\n%s", diff)
+	}
+	if diff := cmp.Diff(before.Status.Secrets, after.Status.Secrets); diff != "" {
+		t.Errorf("status.secrets (-before +after the restart):\n%s", diff)
+	}
+	if diff := cmp.Diff(before.Status.History, after.Status.History); diff != "" {
+		t.Errorf("history (-before +after the restart):\n%s", diff)
+	}
+}
+
+// An operator that starts while a provider is down knows no values. It changes
+// nothing, prunes nothing, and says why.
+func TestARestartWhileTheProviderIsDownChangesNothing(t *testing.T) {
+	s := newStory(t, "external-down")
+	v := s.external()
+	v.put("db", `{"password":"as it was"}`)
+	s.write(map[string]string{"db.yaml": externalManifest("db", dbSecret), "c.yaml": configMap("c", "1")})
+	s.create()
+	s.waitReady(s.push("first"))
+	objects := s.versions()
+	var back func()
+	var commit string
+	restart(t, func() {
+		back = v.out()
+		s.write(map[string]string{"c.yaml": "", "d.yaml": configMap("d", "2")})
+		commit = s.push("second")
+		v.dir += ".away"
+		v.put("db", `{"password":"rotated meanwhile"}`)
+		v.dir = strings.TrimSuffix(v.dir, ".away")
+	})
+	if m := s.waitRefused(v1alpha1.ReasonStoreUnavailable); !strings.Contains(m, `ClusterSecretStore "external-down"`) {
+		t.Errorf("message %q does not name the store", m)
+	}
+	s.secretsReady(metav1.ConditionFalse, v1alpha1.ReasonStoreUnavailable, "external-down")
+	s.looked()
+	if diff := cmp.Diff(objects, s.versions()); diff != "" {
+		t.Errorf("objects (-before +after the restart):\n%s", diff)
+	}
+	back()
+	app := s.waitReady(commit)
+	s.wantData("db", map[string]string{"password": "rotated meanwhile"})
+	if app.Status.History[0].Reason != v1alpha1.SyncRevision {
+		t.Errorf("history %+v, want the revision", app.Status.History)
+	}
+}
+
+// What a store was asked for is counted: one value each, and none for a
+// revision that needs the same ones.
+func TestANewRevisionReadsOnlyWhatItAdds(t *testing.T) {
+	t.Parallel()
+	s := newStory(t, "external-reads")
+	v := s.external()
+	v.put("db", `{"user":"app","password":"read once"}`)
+	v.put("more", "read once, too")
+	reads := func(want int64) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("%d values read", want), func(ctx context.Context) error {
+			var store v1alpha1.ClusterSecretStore
+			err := sandbox.Client.Get(ctx, client.ObjectKey{Name: s.ns}, &store)
+			if err != nil || store.Status.Calls == nil || store.Status.Calls.Values != want {
+				return fmt.Errorf("calls %+v, %w", store.Status.Calls, err)
+			}
+			return nil
+		})
+	}
+	s.write(map[string]string{"db.yaml": externalManifest("db", dbSecret), "same.yaml": externalManifest("same",
+		"dataFrom:\n  - extract: {key: db}")})
+	s.create()
+	s.waitReady(s.push("first"))
+	s.wantData("same", map[string]string{"user": "app", "password": "read once"})
+	reads(1)
+	for i := range 3 {
+		s.write(map[string]string{"c.yaml": configMap("c", fmt.Sprint(i))})
+		s.waitReady(s.push("unchanged values"))
+	}
+	s.write(map[string]string{"more.yaml": externalManifest("more", "data:\n  - {secretKey: k, remoteRef: {key: more}}")})
+	s.waitReady(s.push("another value"))
+	reads(2)
+}
