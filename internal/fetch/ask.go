@@ -28,7 +28,7 @@ func (c *Client) ask(ctx context.Context, wanted []want, maxStaleness time.Durat
 			outcomes[i] = a.good()
 			continue
 		}
-		flights[i] = c.queue.join(w)
+		flights[i] = c.queue.join(w, now)
 	}
 	c.hire()
 	c.mu.Unlock()
@@ -37,7 +37,7 @@ func (c *Client) ask(ctx context.Context, wanted []want, maxStaleness time.Durat
 			outcomes[i] = c.await(ctx, fl)
 		}
 	}
-	c.leave(flights)
+	c.giveUp(flights)
 	now = c.f.o.Clock.Now()
 	for i, w := range wanted {
 		if flights[i] != nil {
@@ -97,18 +97,16 @@ func (c *Client) lastGood(q question, o Outcome, maxStaleness time.Duration, now
 	return good
 }
 
-// learn takes an outcome into the cache. What is known may be younger: flights
-// may overtake one another.
+// learn takes an outcome into the cache. Flights may overtake one another: what
+// is known, and younger, answers in the place of an older outcome.
 func (c *Client) learn(fl *flight, o Outcome, now time.Time) Outcome {
 	p := place{c, fl.question}
 	known, ok := c.f.cache.look(p, now)
-	if o.Err == nil {
-		o.Read = fl.began
-	}
 	switch {
 	case ok && (known.read.After(fl.began) || known.missing.Last.After(fl.began)):
-		return o
+		return known.good()
 	case o.Err == nil:
+		o.Read = fl.began
 		c.f.cache.keep(p, answer{value: o.Value, version: o.Version, keys: o.Keys, identity: o.Identity, read: fl.began}, now)
 	case errors.Is(o.Err, providers.ErrNotFound):
 		first := fl.began

@@ -14,13 +14,15 @@ func (c *Client) work() {
 	for {
 		err := c.admit()
 		c.mu.Lock()
-		flights := c.queue.take(c.limits.Batch)
+		flights := c.queue.take(c.limits.Batch, c.f.o.Clock.Now())
 		c.queue.coming--
 		c.mu.Unlock()
 		switch {
 		case err != nil:
 			c.landAll(flights, err)
-		case len(flights) > 0:
+		case len(flights) == 0:
+			c.leave()
+		default:
 			c.fly(flights)
 		}
 		c.mu.Lock()
@@ -34,7 +36,7 @@ func (c *Client) work() {
 	}
 }
 
-// fly makes a call, and again for what should be tried again.
+// fly, which was admitted, makes a call, and again for what should be tried again.
 func (c *Client) fly(flights []*flight) {
 	for try := 0; ; try++ {
 		outcomes := c.call(flights)
@@ -92,9 +94,11 @@ func (c *Client) landAll(flights []*flight, err error) {
 // call makes one call and counts it.
 func (c *Client) call(flights []*flight) []Outcome {
 	kind, begin := flights[0].kind, c.f.o.Clock.Now()
+	c.mu.Lock()
 	for _, fl := range flights {
 		fl.began = begin
 	}
+	c.mu.Unlock()
 	outcomes := c.within(kind, flights)
 	worst, values := error(nil), 0
 	var wait error
@@ -148,13 +152,11 @@ func (c *Client) within(kind operation, flights []*flight) []Outcome {
 	}
 	c.mu.Lock()
 	p := c.provider
-	c.queue.inside++
 	c.mu.Unlock()
 	go func() {
-		returned <- c.safely(ctx, p, questions)
-		c.mu.Lock()
-		c.queue.inside--
-		c.mu.Unlock()
+		outcomes := c.safely(ctx, p, questions)
+		c.leave()
+		returned <- outcomes
 	}()
 	limit := deadline
 	if kind == find {

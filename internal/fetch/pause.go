@@ -48,7 +48,8 @@ func (p *pause) after(outcomes []Outcome, now time.Time, jittered func(time.Dura
 }
 
 // admit waits until a call may be made: as the rate has it, and while the store
-// is left alone. Who would have to wait for long is told so at once.
+// is left alone. Who would have to wait for long is told so at once. Who is
+// admitted calls, or leaves.
 func (c *Client) admit() error {
 	c.mu.Lock()
 	now := c.f.o.Clock.Now()
@@ -66,6 +67,9 @@ func (c *Client) admit() error {
 		c.mu.Lock()
 		wait = c.pause.until.Sub(c.f.o.Clock.Now())
 		err, hung := c.pause.err, c.queue.inside >= 2*max(c.limits.Concurrency, 1)
+		if wait <= 0 && !hung {
+			c.queue.inside++
+		}
 		c.mu.Unlock()
 		switch {
 		case wait > patience:

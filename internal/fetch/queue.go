@@ -11,7 +11,7 @@ type flight struct {
 	question
 	query   providers.Query
 	waiters int
-	began   time.Time // of the call
+	began   time.Time // of the call; guarded by Client.mu
 	landed  chan struct{}
 	outcome Outcome // once landed
 }
@@ -24,16 +24,20 @@ type queue struct {
 	flying  map[question]*flight // the newest of each
 	workers int
 	coming  int // workers that have taken nothing yet
-	inside  int // calls that the provider has not returned from
+	inside  int // who is admitted and has not left
 }
 
 func (q *queue) empty() bool { return len(q.waiting) == 0 && q.workers == 0 && q.inside == 0 }
 
-// join gives the flight that answers w.
-func (q *queue) join(w want) *flight {
+// join gives the flight that answers w: one that waits, or one whose call began
+// late enough.
+func (q *queue) join(w want, now time.Time) *flight {
 	fl := q.waiting[w.question]
-	if fl == nil && w.maxAge != 0 {
+	if fl == nil {
 		fl = q.flying[w.question]
+		if fl != nil && w.maxAge >= 0 && now.Sub(fl.began) >= w.maxAge {
+			fl = nil
+		}
 	}
 	if fl == nil {
 		fl = &flight{question: w.question, query: w.query, landed: make(chan struct{})}
@@ -50,16 +54,16 @@ func (q *queue) join(w want) *flight {
 
 // take gives the questions of the next call: a find or check, or as many reads
 // as one call takes.
-func (q *queue) take(batch int) []*flight {
-	if taken := q.pop(&q.others, 1); taken != nil {
+func (q *queue) take(batch int, now time.Time) []*flight {
+	if taken := q.pop(&q.others, 1, now); taken != nil {
 		return taken
 	}
-	return q.pop(&q.reads, max(batch, 1))
+	return q.pop(&q.reads, max(batch, 1), now)
 }
 
 // pop takes up to n from the front. Those for which nobody waits any more are
 // dropped.
-func (q *queue) pop(line *[]*flight, n int) (taken []*flight) {
+func (q *queue) pop(line *[]*flight, n int, now time.Time) (taken []*flight) {
 	for len(*line) > 0 && len(taken) < n {
 		fl := (*line)[0]
 		(*line)[0] = nil
@@ -68,6 +72,7 @@ func (q *queue) pop(line *[]*flight, n int) (taken []*flight) {
 		if fl.waiters > 0 {
 			taken = append(taken, fl)
 			q.flying[fl.question] = fl
+			fl.began = now
 		}
 	}
 	return taken
@@ -88,8 +93,15 @@ func (q *queue) land(fl *flight, o Outcome) {
 	close(fl.landed)
 }
 
-// leave ends the waiting of a caller.
-func (c *Client) leave(flights []*flight) {
+// leave gives back an admission.
+func (c *Client) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.queue.inside--
+}
+
+// giveUp ends the waiting of a caller.
+func (c *Client) giveUp(flights []*flight) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, fl := range flights {
