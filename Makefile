@@ -27,6 +27,7 @@ bin/gitseal-controller bin/kubectl-gitseal: bin/%: $(GO_SOURCES) go.mod
 
 include test/sandbox/control-plane.mk
 include test/vaultserver/vaultserver.mk
+include test/oracle/oracle.mk
 
 .PHONY: install
 install: control-plane ## Install the CRDs and the operator on the cluster of KUBECONFIG.
@@ -39,7 +40,7 @@ uninstall: control-plane ## Remove what install put there; delete the Applicatio
 ##@ Test
 
 .PHONY: test
-test: build control-plane bin/vaultserver ## Run all tests: unit, CRD validation, CLI and end to end.
+test: build control-plane bin/vaultserver bin/oracle ## Run all tests: unit, CRD validation, CLI and end to end.
 	@test/run.sh
 
 .PHONY: bench
@@ -80,6 +81,7 @@ vet: ## Vet the code.
 	cd test/sandbox && go vet ./...
 	cd test/protogen && go vet ./...
 	cd test/vaultserver && CGO_ENABLED=0 go vet -trimpath ./...
+	cd test/oracle && CGO_ENABLED=0 go vet -trimpath ./...
 
 .PHONY: lint
 lint: bin/golangci-lint ## Lint the code.

@@ -39,8 +39,10 @@ func (f file) imports() []string {
 
 var positions = token.NewFileSet()
 
-// load parses every Go file of the module; test/sandbox and test/vaultserver
-// are modules of their own.
+// modules are directories with a module of their own.
+var modules = []string{"test/sandbox", "test/vaultserver", "test/oracle"}
+
+// load parses every Go file of this module.
 func load(t *testing.T) []file {
 	t.Helper()
 	var files []file
@@ -53,7 +55,7 @@ func load(t *testing.T) []file {
 			switch {
 			case err != nil:
 				return err
-			case d.IsDir() && (d.Name() == "testdata" || strings.HasSuffix(path, "test/sandbox") || strings.HasSuffix(path, "test/vaultserver")):
+			case d.IsDir() && (d.Name() == "testdata" || slices.ContainsFunc(modules, func(m string) bool { return strings.HasSuffix(path, m) })):
 				return filepath.SkipDir
 			case d.IsDir() || !strings.HasSuffix(path, ".go"):
 				return nil

@@ -76,6 +76,10 @@ type place struct {
 // types do not have it. Templates are parsed under the name t.
 var located = regexp.MustCompile(`^template: t:(\d+):(\d+): `)
 
+// noEntry is what text/template says of a key that a dictionary lacks. Nothing
+// else tells; a value that has this text in it makes us say so, too.
+const noEntry = ">: map has no entry for key "
+
 // explain makes an Error of one of text/template's.
 func (p *parsed) explain(ctx context.Context, err error, data map[string]string) error {
 	if parent := ctx.Err(); parent != nil && errors.Is(parent, context.Canceled) {
@@ -102,6 +106,8 @@ func (p *parsed) explain(ctx context.Context, err error, data map[string]string)
 		e.Problem = "there is no such value"
 	case at.field != "" && !there:
 		e.Problem = fmt.Sprintf("there is no value %q", at.field)
+	case strings.Contains(err.Error(), noEntry):
+		e.Problem = "it asks for a key that is not there"
 	case at.function != "":
 		e.Function, e.Problem = at.function, "it cannot take this argument"
 	}

@@ -16,7 +16,7 @@ import (
 // allowed.
 var taken = strings.Fields(`
 	abbrev abbrevboth trunc trim upper lower title untitle substr trimall trimAll trimSuffix trimPrefix
-	nospace initials swapcase snakecase camelcase kebabcase contains hasPrefix hasSuffix quote squote cat plural
+	nospace initials swapcase snakecase kebabcase contains hasPrefix hasSuffix quote squote cat plural
 	sha1sum sha256sum sha512sum adler32sum toString toStrings
 	atoi int64 int float64 toDecimal add1 add sub div mod mul add1f addf subf divf mulf
 	biggest max min maxf minf ceil floor round sortAlpha
@@ -38,8 +38,8 @@ var keyMakers = strings.Fields(`
 	genPrivateKey genCA genCAWithKey genSelfSignedCert genSelfSignedCertWithKey genSignedCert genSignedCertWithKey`)
 
 // builtin are those of text/template that need no bounds. call is not among
-// them: there is nothing to call.
-var builtin = strings.Fields(`and or not eq ne lt le gt ge index slice len break continue`)
+// them, as there is nothing to call, and slice is sprig's.
+var builtin = strings.Fields(`and or not eq ne lt le gt ge index len break continue`)
 
 // sprigs are the functions of sprig that are allowed.
 var sprigs = sync.OnceValue(func() map[string]any {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/Masterminds/sprig/v3"
+	"github.com/huandu/xstrings"
 )
 
 // texts are functions that make long texts and lists of little. They do what
@@ -19,9 +20,10 @@ import (
 func texts() map[string]any {
 	return map[string]any{
 		"repeat": repeat, "indent": indent, "nindent": nindent, "replace": replace,
-		"wrap":     func(width int, s string) (string, error) { return wrap(width, "\n", s) },
-		"wrapWith": wrap,
-		"join":     join, "split": split, "splitn": splitn, "splitList": splitList,
+		"wrap":      func(width int, s string) (string, error) { return sprigCall[string]("wrap", width, s) },
+		"wrapWith":  wrapWith,
+		"camelcase": xstrings.ToCamelCase, // External Secrets' sprig has this one, sprig has ToPascalCase
+		"join":      join, "split": split, "splitn": splitn, "splitList": splitList,
 		"until": until, "untilStep": untilStep, "seq": seq,
 		"b64dec": b64dec, "b32dec": b32dec,
 		"keys": keys, "values": values,
@@ -63,7 +65,7 @@ func replace(from, to, s string) (string, error) {
 	return strings.ReplaceAll(s, from, to), nil
 }
 
-func wrap(width int, separator, s string) (string, error) {
+func wrapWith(width int, separator, s string) (string, error) {
 	if err := fits(1+len(s)/max(width, 1), len(separator)); err != nil {
 		return "", err
 	}
