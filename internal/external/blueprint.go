@@ -147,8 +147,12 @@ func (b *builder) keysAndValues(out secret.Value, r templateRun) (map[string]sec
 		return nil, problemf("have the template write a YAML map, and put values in quotes with toJson or quote", "its output is no map of keys and texts")
 	}
 	values := make(map[string]secret.Value, len(texts))
+	own := secret.NewTokenizer(nil).NewSet() // of few values, to be searched quickly
+	for _, v := range b.values {
+		own.Add(v, secret.String)
+	}
 	for key, text := range texts {
-		if _, given := b.values[key]; !given && (r.private || !strings.Contains(r.text, key)) && b.Values.Redact(key) != key {
+		if _, given := b.values[key]; !given && (r.private || !strings.Contains(r.text, key)) && own.Redact(key) != key {
 			return nil, problemf("use values as values only: keys are readable by all who may list Secrets", "its output has a key that holds a value")
 		}
 		values[key] = secret.NewValue([]byte(text))

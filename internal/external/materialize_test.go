@@ -269,3 +269,28 @@ func TestMaterialize(t *testing.T) {
 		})
 	}
 }
+
+func BenchmarkMaterialize(b *testing.B) {
+	v := &vaults{document: map[string]string{}}
+	var texts []string
+	for i := range 1000 {
+		v.document[fmt.Sprint("k", i%250)] = fmt.Sprintf(`{"a": "value-%d-a", "b": "value-%d-b", "c": "value-%d-c", "d": "value-%d-d"}`, i, i, i, i)
+		texts = append(texts, strings.Replace(header, "name: db", fmt.Sprintf("name: db%d", i), 1)+fmt.Sprintf(`spec:
+  secretStoreRef: {name: document}
+  target: {template: {data: {all: '{{ .a }}{{ .b }}{{ .c }}{{ .d }}'}}}
+  data:
+  - {secretKey: a, remoteRef: {key: k%d, property: a}}
+  - {secretKey: b, remoteRef: {key: k%d, property: b}}
+  - {secretKey: c, remoteRef: {key: k%d, property: c}}
+  - {secretKey: d, remoteRef: {key: k%d, property: d}}
+`, i%250, i%250, i%250, i%250))
+	}
+	c := collection(b, texts...)
+	for b.Loop() {
+		m := materializer(v)
+		m.Templates = NewDerivation(secret.NewTokenizer([]byte("key")))
+		if _, err := m.Materialize(b.Context(), c); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
