@@ -28,7 +28,6 @@ func backends(cluster *rest.Config, files, plugins string) (providers.Registry, 
 		"vault":      vault.Backend(),
 		"file":       file.Backend(files),
 		"plugin":     plugin.Backend(plugins),
-		"vault":      vault.Backend(),
 	}, nil
 }
 
