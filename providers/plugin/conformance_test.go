@@ -2,6 +2,7 @@ package plugin_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -67,8 +67,8 @@ type orders struct {
 
 func newServer(t *testing.T, top string) *providertest.Server {
 	t.Helper()
-	dir, err := os.MkdirTemp(top, "p")
-	if err != nil {
+	dir := filepath.Join(top, "p"+strings.ToLower(rand.Text()[:10]))
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	p := &process{t: t, dir: dir, told: orders{Values: map[string][][]byte{}, Tags: map[string]map[string]string{}, Denied: map[string]bool{}}}
@@ -107,7 +107,7 @@ func ptr[T any](v T) *T { return &v }
 // shortDir is one whose sockets have names that the system can hold.
 func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "gs")
+	dir, err := os.MkdirTemp("", "gs") //nolint:usetesting // its name would be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,11 +184,6 @@ func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait()
 	p.cmd = nil
-}
-
-func (p *process) signal(s syscall.Signal) {
-	p.t.Helper()
-	p.must(p.cmd.Process.Signal(s))
 }
 
 func (p *process) count(what string) int {
