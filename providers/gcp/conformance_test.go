@@ -193,7 +193,10 @@ func (o *objects) ConfigMap(s v1alpha1.ConfigMapKeySelector) (string, error) {
 }
 
 func (o *objects) Token(_ context.Context, sa v1alpha1.ServiceAccountSelector, audiences []string, expiry time.Duration) (providers.Token, error) {
-	o.asked = append(append([]string{}, audiences...), sa.Audiences...)
+	o.asked = audiences
+	if len(sa.Audiences) > 0 { // as the store's own credentials do it
+		o.asked = sa.Audiences
+	}
 	return providers.Token{Value: secret.NewValue([]byte(o.token(o.asked))), Expires: time.Now().Add(expiry)}, nil
 }
 

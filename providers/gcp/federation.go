@@ -68,11 +68,11 @@ func (t *tokens) byFederation(l *login, f v1alpha1.GCPWorkloadIdentityFederation
 	case f.Audience == "":
 		err = invalid("%s needs audience, the full name of the pool's provider", field)
 	case f.ServiceAccountRef != nil:
-		var audiences []string
-		if len(f.ServiceAccountRef.Audiences) == 0 {
-			audiences = []string{canonical(f.Audience)}
+		ref := *f.ServiceAccountRef
+		if len(ref.Audiences) == 0 {
+			ref.Audiences = []string{canonical(f.Audience)}
 		}
-		e.subject = t.serviceAccount(*f.ServiceAccountRef, audiences...)
+		e.subject = t.serviceAccount(ref)
 	case f.AWSSecurityCredentials != nil:
 		e.kind = typeAWS
 		e.subject, err = t.awsCaller(*f.AWSSecurityCredentials, f.Audience)

@@ -238,7 +238,10 @@ func TestWaysToBeLetIn(t *testing.T) {
 			identity: "ServiceAccount app in prod.svc.id.goog", logins: 1,
 		},
 		"GKE workload identity, as a service account": {
-			auth:     v1alpha1.GCPSMAuth{WorkloadIdentity: &v1alpha1.GCPWorkloadIdentity{ServiceAccountRef: sa, ClusterLocation: "europe-west3", ClusterName: "main", ClusterProjectID: "prod"}},
+			auth: v1alpha1.GCPSMAuth{WorkloadIdentity: &v1alpha1.GCPWorkloadIdentity{
+				ServiceAccountRef: v1alpha1.ServiceAccountSelector{Name: "app", Audiences: []string{"besides"}},
+				ClusterLocation:   "europe-west3", ClusterName: "main", ClusterProjectID: "prod",
+			}},
 			objects:  objects{annotations: map[string]string{"iam.gke.io/gcp-service-account": account}},
 			identity: account, logins: 2,
 		},

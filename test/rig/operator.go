@@ -80,8 +80,10 @@ func (r *Rig) StartOperatorAs(ctx context.Context, how Launch) (*Operator, error
 		LogFile: filepath.Join(dir, "log"), Scratch: filepath.Join(dir, "scratch"), Temp: filepath.Join(dir, "tmp"),
 		MetricsURL: "http://" + metrics + "/metrics", WebhookURL: "http://" + webhooks, ended: make(chan error, 1),
 	}
-	if err := os.MkdirAll(r.Stores(), 0o700); err != nil {
-		return nil, err
+	for _, d := range []string{r.Stores(), r.Plugins()} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, err
+		}
 	}
 	for _, d := range []string{o.Scratch, o.Temp} {
 		if err := os.Mkdir(d, 0o700); err != nil {
@@ -96,7 +98,7 @@ func (r *Rig) StartOperatorAs(ctx context.Context, how Launch) (*Operator, error
 	o.command = exec.Command(how.Program, append([]string{
 		"--kubeconfig", kubeconfig, "--scratch", o.Scratch, "--leader-elect=false", "--log-level=debug", "--log-format=text",
 		"--metrics-bind-address", metrics, "--health-probe-bind-address", health, "--webhook-bind-address", webhooks,
-		"--file-stores", r.Stores(),
+		"--file-stores", r.Stores(), "--plugins", r.Plugins(),
 	}, how.Args...)...)
 	o.command.Stdout, o.command.Stderr = log, log
 	o.command.Env = append(append(os.Environ(), "TMPDIR="+o.Temp), how.Env...)

@@ -134,6 +134,9 @@ func (r *Rig) Close() error {
 // Stores is the directory below which file stores keep their values.
 func (r *Rig) Stores() string { return filepath.Join(r.Dir, "stores") }
 
+// Plugins is the directory of the sockets of provider plugins.
+func (r *Rig) Plugins() string { return filepath.Join(r.Dir, "plugins") }
+
 // Bin is the path of a program under bin/.
 func (r *Rig) Bin(name string) string { return filepath.Join(r.Root, "bin", name) }
 
