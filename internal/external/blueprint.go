@@ -11,6 +11,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/gitseal/gitseal/internal/external/template"
 	"github.com/gitseal/gitseal/internal/render"
 	"github.com/gitseal/gitseal/internal/secret"
 )
@@ -117,7 +118,7 @@ func (b *builder) execute(ctx context.Context, r templateRun) (secret.Value, err
 // noteEpoch finds out whether a template would give something else in the next
 // epoch: it is then due at the end of this one.
 func (b *builder) noteEpoch(ctx context.Context, t Template, out secret.Value) {
-	if b.ends.IsZero() || !b.epoch.IsZero() {
+	if b.ends.IsZero() || !b.epoch.IsZero() || !template.Changes(template.Template{Name: t.Name, Text: t.Text}) {
 		return
 	}
 	t.Seed.Epoch, t.Seed.Began = t.Seed.Epoch+1, b.ends

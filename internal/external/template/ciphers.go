@@ -16,7 +16,7 @@ const (
 	bcryptLength = 72 // bytes of a password that count; more are refused
 	// What these functions count for, in bytes of work: they take a tenth of a
 	// second each.
-	costlyWork = 2 << 20
+	costlyWork = 4 << 20
 )
 
 // ciphers are the functions that need a salt, which is derived, or much time.
@@ -101,7 +101,7 @@ func (r *run) derivePassword(counter uint32, kind, password, user, site string) 
 	default:
 		return "", refusal("there is no such kind of password")
 	}
-	if err := r.charge(2 * costlyWork); err != nil {
+	if err := r.charge(costlyWork); err != nil {
 		return "", err
 	}
 	return sprigCall[string]("derivePassword", counter, kind, password, user, site)

@@ -48,7 +48,7 @@ type Options struct {
 }
 
 // deadline ends a template whose caller has more patience.
-const deadline = 10 * time.Second
+const deadline = 30 * time.Second
 
 // Render evaluates t with the data as its dot, a map of strings. Its errors are
 // of type *Error, or the context's.
@@ -57,11 +57,12 @@ func Render(ctx context.Context, t Template, data map[string]secret.Value, o Opt
 	return secret.NewValue(out), err
 }
 
-// Changes reports whether the result of t may depend on Now or Epoch.
+// Changes reports whether the result of t may depend on Now or Epoch. Of what is
+// no template it is said, too.
 func Changes(t Template) bool {
 	parsed, err := parseGuarded(t, Options{CreatedOnce: true})
 	if err != nil {
-		return false
+		return true
 	}
 	r := &run{}
 	for _, more := range []map[string]any{r.dates(), r.randoms()} {
