@@ -260,6 +260,11 @@ func TestBatchesAreCutToWhatThePluginTakes(t *testing.T) {
 	if err := serve.Run(t.Context(), socket, serve.Plugin{}); err == nil || !strings.Contains(err.Error(), "another program") {
 		t.Errorf("a second plugin on the same socket: %v", err)
 	}
+	for _, socket := range []string{"", "one.sock"} {
+		if err := serve.Run(t.Context(), socket, serve.Plugin{}); err == nil || !strings.Contains(err.Error(), "absolute") {
+			t.Errorf("a plugin on socket %q: %v", socket, err)
+		}
+	}
 	stop()
 	if err := <-ended; err != nil {
 		t.Errorf("Run ended with %v", err)

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	"google.golang.org/grpc"
@@ -83,6 +84,9 @@ func Run(ctx context.Context, socket string, p Plugin) error {
 }
 
 func listen(ctx context.Context, socket string) (net.Listener, error) {
+	if !filepath.IsAbs(socket) { // "" would be a socket without a file
+		return nil, fmt.Errorf("socket %q is no absolute path", socket)
+	}
 	info, err := os.Lstat(socket)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
