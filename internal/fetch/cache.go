@@ -91,7 +91,7 @@ func (k *cache) look(p place, now time.Time) (answer, bool) {
 		return answer{}, false
 	}
 	k.order.MoveToFront(el)
-	e := el.Value.(*entry) //nolint:errcheck // nothing else is in it
+	e := el.Value.(*entry)
 	e.used = now
 	return e.answer, true
 }
@@ -115,7 +115,7 @@ func (k *cache) keep(p place, a answer, now time.Time) {
 }
 
 func (k *cache) drop(el *list.Element) {
-	e := k.order.Remove(el).(*entry) //nolint:errcheck // nothing else is in it
+	e := k.order.Remove(el).(*entry)
 	delete(k.answered, e.place)
 	k.bytes -= e.bytes()
 }
@@ -124,7 +124,7 @@ func (k *cache) drop(el *list.Element) {
 func (k *cache) dropUnused(since time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for el := k.order.Back(); el != nil && el.Value.(*entry).used.Before(since); el = k.order.Back() { //nolint:errcheck // nothing else is in it
+	for el := k.order.Back(); el != nil && el.Value.(*entry).used.Before(since); el = k.order.Back() {
 		k.drop(el)
 	}
 }

@@ -59,7 +59,7 @@ type Client struct {
 	f        *Fetcher
 	identity string
 	kind     string
-	base     context.Context //nolint:containedctx // the life of the client, which ends in close
+	base     context.Context // ends in close
 	end      context.CancelFunc
 
 	opening sync.Mutex // held while opening

@@ -213,7 +213,7 @@ func (s *shaky) judge(t *testing.T, q fetch.Request, o fetch.Outcome, asked time
 
 // caller asks for some keys again and again, and gives up at times.
 func (s *shaky) caller(t *testing.T, c *fetch.Client, seed uint64, keys []string) {
-	random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test's
+	random := rand.New(rand.NewPCG(seed, 1))
 	for range 60 {
 		pass(time.Duration(random.IntN(5000)) * time.Millisecond)
 		requests := make([]fetch.Request, 1+random.IntN(10))
@@ -253,7 +253,7 @@ func TestRandomFaultsAgainstAModel(t *testing.T) {
 }
 
 func model(t *testing.T, seed uint64, faults bool) {
-	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test's
+	random := rand.New(rand.NewPCG(seed, 0))
 	s := &shaky{random: random, faults: faults, history: map[string][]moment{}, release: make(chan struct{}),
 		limits: fetch.Limits{Batch: 1 + random.IntN(5), Rate: float64(random.IntN(2) * 50), Concurrency: 1 + random.IntN(6), Retries: random.IntN(4), RetryInterval: time.Second}}
 	defer close(s.release)

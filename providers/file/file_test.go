@@ -40,8 +40,8 @@ func TestConformance(t *testing.T) {
 
 func newServer(t *testing.T, top string) *providertest.Server {
 	t.Helper()
-	dir, err := os.MkdirTemp(top, "store")
-	if err != nil {
+	dir := filepath.Join(top, filepath.Base(t.Name()))
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	must := func(err error) {

@@ -46,7 +46,7 @@ func (tr *trial) wantKeys(f providers.Finder, q providers.Query, want map[string
 			tr.t.Errorf("Find(%+v) gave the key %q, which does not match", q, key)
 			continue
 		}
-		r, _ := tr.get(f.(providers.Provider), providers.Ref{Key: key}) //nolint:errcheck // finder made it of one
+		r, _ := tr.get(f.(providers.Provider), providers.Ref{Key: key})
 		tr.want(r, content)
 	}
 }
