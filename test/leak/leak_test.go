@@ -29,6 +29,7 @@ func TestValuesStandInTheirSecretsOnly(t *testing.T) {
 	all := files()
 	maps.Copy(all, objects())
 	maps.Copy(all, drifts())
+	maps.Copy(all, externals())
 	t.Run("scenarios", func(t *testing.T) {
 		for name, s := range all {
 			t.Run(name, func(t *testing.T) {
@@ -96,6 +97,8 @@ func commands(t *testing.T, cli *transcript, c *cast) {
 	for ns := range namespaces {
 		cli.run(t, dir, "status", "app", "-n", ns)
 		cli.run(t, dir, "sync", "app", "-n", ns)
+		cli.run(t, dir, "refs", "app", "-n", ns)
+		cli.run(t, dir, "stores", "-n", ns)
 		work := filepath.Join(sandbox.Dir, "work", ns)
 		for _, file := range []string{"db.yaml", "web.yaml", "map.yaml"} {
 			if _, err := os.Stat(filepath.Join(work, file)); err == nil && strings.Contains(ns, "-") {

@@ -1,0 +1,259 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/yaml"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/external"
+	"github.com/gitseal/gitseal/internal/failure"
+	"github.com/gitseal/gitseal/internal/render"
+	"github.com/gitseal/gitseal/internal/secret"
+	"github.com/gitseal/gitseal/internal/source"
+	"github.com/gitseal/gitseal/providers"
+)
+
+// answers is a Resolver that says what a test lets it say.
+type answers struct {
+	clock clock.PassiveClock
+	value string
+	err   error
+	asked []external.Request
+	let   chan struct{} // nil: it answers at once
+}
+
+func (a *answers) For(*v1alpha1.Application, []render.Object) (external.Resolver, error) {
+	return a, nil
+}
+
+func (a *answers) Resolve(_ context.Context, requests []external.Request) []external.Answer {
+	if a.let != nil {
+		<-a.let
+	}
+	a.asked = append(a.asked, requests...)
+	all := make([]external.Answer, len(requests))
+	for i := range all {
+		all[i] = external.Answer{Value: secret.NewValue([]byte(a.value)), Version: "1", Read: a.clock.Now(), Err: a.err}
+	}
+	return all
+}
+
+func (a *answers) Find(context.Context, external.FindRequest) ([]string, error) { return nil, nil }
+
+// externalDesk is a desk whose Application has policy External, and a revision
+// with one ExternalSecret whose values are not asked for yet.
+func externalDesk(t *testing.T) (*desk, *answers, *wanted) {
+	t.Helper()
+	d := newDesk(t)
+	d.app = d.read(t)
+	d.app.Spec.Secrets.Policy = v1alpha1.PolicyExternal
+	if err := d.Client.Update(t.Context(), d.app); err != nil {
+		t.Fatal(err)
+	}
+	a := &answers{clock: d.clock, value: "hunter2"}
+	d.Resolvers, d.waiting = a, make(chan struct{}, 1)
+	o := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(`{apiVersion: external-secrets.io/v1, kind: ExternalSecret, metadata: {name: db}, spec: {
+		refreshInterval: 10m, secretStoreRef: {name: vault}, target: {creationPolicy: None}, data: [{secretKey: k, remoteRef: {key: db}}]}}`), &o.Object); err != nil {
+		t.Fatal(err)
+	}
+	mat, err := collect([]render.Object{{Unstructured: o, Origin: render.Origin{File: "db.yaml", Line: 1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := inputs{commit: "main@sha1:one", generation: d.app.Generation}
+	return d, a, &wanted{inputs: in, basis: basis{inputs: in}, material: mat}
+}
+
+func (d *desk) run(t *testing.T) *run {
+	run := d.begin(d.read(t))
+	run.noteRefresh()
+	return run
+}
+
+func TestValuesAreAskedForWhenTheyAreDue(t *testing.T) {
+	d, a, w := externalDesk(t)
+	run := d.run(t)
+	if err := d.fill(t.Context(), run, w); err != nil {
+		t.Fatal(err)
+	}
+	run.memory.wanted = w
+	renewed := func(when string, after time.Duration, want int) {
+		t.Helper()
+		d.clock.Step(after)
+		run = d.run(t)
+		got, err := d.renew(t.Context(), run, &source.Snapshot{}, nil)
+		if got != w || err != nil || len(a.asked) != want {
+			t.Errorf("%s: renew() = %v after %d questions, want %d and nothing new", when, err, len(a.asked), want)
+		}
+	}
+	renewed("at once", 0, 1)
+	renewed("before it is due", 9*time.Minute, 1)
+	rest := d.comeBack(run, time.Hour)
+	if min, max := 30*time.Second, time.Minute; rest < min || rest > max { // the next poll, or the value
+		t.Errorf("comes back after %s, want the next poll", rest)
+	}
+	renewed("when it is due", 2*time.Minute+time.Second, 2)
+	d.signals.Reread(run.target.Application, d.clock.Now().Add(time.Second))
+	renewed("when a store changed", 2*time.Second, 3)
+	renewed("and not again", time.Second, 3)
+	d.request(t, "one")
+	renewed("when somebody asks", time.Second, 4)
+	if a.asked[3].MaxAge != 0 || a.asked[2].MaxAge != 10*time.Minute {
+		t.Errorf("asked for values of up to %s and %s, want those of now where somebody asks", a.asked[2].MaxAge, a.asked[3].MaxAge)
+	}
+	if value, news := run.refreshed(); value != "one" || !news {
+		t.Errorf("refreshed() = %q, %v, want the request", value, news)
+	}
+}
+
+// request annotates the Application.
+func (d *desk) request(t *testing.T, value string) {
+	t.Helper()
+	app := d.read(t)
+	metav1.SetMetaDataAnnotation(&app.ObjectMeta, v1alpha1.AnnotationRefreshRequestedAt, value)
+	if err := d.Client.Update(t.Context(), app); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What has failed is not asked for again by every run that a watch brings.
+func TestWhoDoesNotAnswerIsLeftInPeace(t *testing.T) {
+	tests := map[string]struct {
+		err    error
+		pauses []time.Duration
+	}{
+		"an outage": {failure.Waitf(v1alpha1.ReasonStoreUnavailable, `SecretStore "vault": hunter2 does not answer`),
+			[]time.Duration{15 * time.Second, 15 * time.Second, 15 * time.Second}},
+		"what is missing, ever more rarely": {failure.Stallf(v1alpha1.ReasonSecretMissing, "no hunter2"),
+			[]time.Duration{15 * time.Second, 30 * time.Second, time.Minute}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			d, a, w := externalDesk(t)
+			a.err = tt.err
+			for i, pause := range tt.pauses {
+				for range 3 {
+					if err := d.fill(t.Context(), d.run(t), w); err == nil || failure.From(err, "").Reason != failure.From(tt.err, "").Reason {
+						t.Errorf("fill() = %v", err)
+					}
+				}
+				if len(a.asked) != i+1 {
+					t.Errorf("%d questions, want %d", len(a.asked), i+1)
+				}
+				d.clock.Step(pause - time.Second)
+				_ = d.fill(t.Context(), d.run(t), w)
+				if len(a.asked) != i+1 {
+					t.Errorf("asked again before %s were over", pause)
+				}
+				d.clock.Step(time.Second)
+			}
+			a.err = nil
+			if err := d.fill(t.Context(), d.run(t), w); err != nil || d.memories.of(client.ObjectKeyFromObject(d.app), "u1").unanswered != nil {
+				t.Errorf("fill() = %v once there is an answer", err)
+			}
+		})
+	}
+}
+
+// While a store takes long no worker waits for it, and what is wanted stays.
+func TestASlowStoreHoldsNoWorker(t *testing.T) {
+	d, a, w := externalDesk(t)
+	q := newQueue(t)
+	if err := d.signals.Start(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	d.Clock, a.let = clock.RealClock{}, make(chan struct{})
+	for range 2 {
+		if err := d.fill(t.Context(), d.run(t), w); !errors.Is(err, errResolving) {
+			t.Fatalf("fill() = %v, want it to be waited for", err)
+		}
+	}
+	close(a.let)
+	if got, _ := q.Get(); got != (reconcile.Request{NamespacedName: client.ObjectKeyFromObject(d.app)}) {
+		t.Errorf("queued %v, want the Application", got)
+	}
+	if err := d.fill(t.Context(), d.run(t), w); err != nil || len(a.asked) != 1 {
+		t.Errorf("fill() = %v after %d questions, want the answer to one", err, len(a.asked))
+	}
+}
+
+func TestReferencesSayWhatChangedWhen(t *testing.T) {
+	d, _, _ := externalDesk(t)
+	vault := v1alpha1.StoreReference{Kind: v1alpha1.KindSecretStore, Name: "vault"}
+	use := func(key, version, token string) external.Use {
+		return external.Use{Store: vault, Ref: providers.Ref{Key: key}, Version: version, Token: secret.Token(token)}
+	}
+	run := d.run(t)
+	first := run.changesTo(external.Uses{Values: []external.Use{use("a", "1", "ta"), use("b", "", "tb"), use("b", "", "tb"), use("gone", "", "")}})
+	run.memory.wanted = &wanted{material: &material{changes: first, uses: external.Uses{Values: []external.Use{use("a", "1", "ta"), use("b", "", "tb")}}}}
+	d.clock.Step(time.Hour)
+	run = d.run(t)
+	second := run.changesTo(external.Uses{Values: []external.Use{use("a", "2", "tc"), use("b", "", "tb")}})
+	refs, more := second.references()
+	at := func(t time.Time) *metav1.Time { return &metav1.Time{Time: t} }
+	want := []v1alpha1.SecretReferenceStatus{
+		{Store: vault, Key: "a", Version: "2", ChangedAt: at(epoch.Add(time.Hour))},
+		{Store: vault, Key: "b", ChangedAt: at(epoch)},
+	}
+	if diff := cmp.Diff(want, refs); diff != "" || more != 0 {
+		t.Errorf("references() (-want +got), %d more:\n%s", more, diff)
+	}
+	if text := second.text(); text != `1 key of SecretStore "vault"` {
+		t.Errorf("text() = %q", text)
+	}
+	// After a restart the status tells.
+	run.memory.wanted = nil
+	run.app.Status.Secrets = &v1alpha1.SecretsStatus{References: refs}
+	d.clock.Step(time.Hour)
+	third := d.begin(run.app).changesTo(external.Uses{Values: []external.Use{use("a", "2", "tc"), use("b", "", "tb")}})
+	again, _ := third.references()
+	if diff := cmp.Diff(want, again); diff != "" || len(third.news) != 0 {
+		t.Errorf("references() after a restart (-want +got):\n%s", diff)
+	}
+	many := changes{at: map[place]time.Time{}}
+	for i := range maxReferences + 3 {
+		many.at[place{vault, fmt.Sprint(i), ""}] = epoch
+	}
+	if refs, more := many.references(); len(refs) != maxReferences || more != 3 {
+		t.Errorf("references() of %d = %d and %d more", len(many.at), len(refs), more)
+	}
+}
+
+func TestStaleValuesAreSaid(t *testing.T) {
+	d, _, w := externalDesk(t)
+	run := d.run(t)
+	if err := d.fill(t.Context(), run, w); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := run.secretsMessage(w), "resolved 1 key of 1 ExternalSecret under policy External"; got != want {
+		t.Errorf("secretsMessage() = %q, want %q", got, want)
+	}
+	w.material.begun = w.material.begun.Add(time.Hour)
+	if got := run.secretsMessage(w); !strings.HasSuffix(got, `; SecretStore "vault" cannot be asked now, and the values read last are kept`) {
+		t.Errorf("secretsMessage() = %q, want the store", got)
+	}
+}
+
+func TestJitterIsSteadyAndBounded(t *testing.T) {
+	d, _, _ := externalDesk(t)
+	name := client.ObjectKeyFromObject(d.app)
+	if a, b := jitter(name, time.Hour), jitter(name, time.Hour); a != b || a < 0 || a > 6*time.Minute {
+		t.Errorf("jitter() = %s and %s", a, b)
+	}
+	if j := jitter(name, 8760*time.Hour); j > maxJitter {
+		t.Errorf("jitter() of a year = %s", j)
+	}
+}
