@@ -95,7 +95,7 @@ func templated(text string) string {
 
 // externals are the ways that values of a provider go.
 func externals() map[string]scenario {
-	const invalid, refused = v1alpha1.ReasonSecretInvalid, v1alpha1.ReasonPolicyViolated
+	const invalid = v1alpha1.ReasonSecretInvalid
 	return map[string]scenario{
 		"values of a provider": {run: func(p *play) {
 			p.external()
@@ -110,7 +110,7 @@ func externals() map[string]scenario {
 		"a template that compares the value":         {invalid, asking(plainValue, templated(`{{ if gt .k 5 }}{{ end }}`))},
 		"a template that indexes by the value":       {invalid, asking(plainValue, templated(`{{ index (list 1 2) .k }}`))},
 		"a template that names the value":            {invalid, asking(plainValue, templated(`{{ template .k }}`))},
-		"an annotation of a value": {refused, asking(plainValue,
+		"an annotation of a value": {invalid, asking(plainValue,
 			`  target: {template: {metadata: {annotations: {a: "{{ .k }}"}}}}`+"\n"+fromK)},
 		"a property of what is no JSON":     {invalid, asking(plainValue, "  data: [{secretKey: k, remoteRef: {key: k, property: a}}]\n")},
 		"an extract of what is no JSON":     {invalid, asking(plainValue, "  dataFrom: [{extract: {key: k}}]\n")},
@@ -121,7 +121,7 @@ func externals() map[string]scenario {
 		"a merge of what is no JSON":        {invalid, asking(plainValue, "  dataFrom: [{find: {name: {regexp: ^k$}}, rewrite: [{merge: {}}]}]\n")},
 		"a rewrite that collides":           {invalid, asking(func(p *play) string { return fmt.Sprintf(`{"a":%q,"b":%q}`, p.value("a"), p.value("b")) }, "  dataFrom: [{extract: {key: k}, rewrite: [{regexp: {source: '.', target: x}}]}]\n")},
 		"a value over 1 MiB":                {invalid, asking(func(p *play) string { return p.value("provided") + strings.Repeat("x", 1<<20) }, fromK)},
-		"two values of more than 1 MiB":     {v1alpha1.ReasonObjectInvalid, asking(func(p *play) string { return p.value("provided") + strings.Repeat("x", 600<<10) }, "  data: [{secretKey: k, remoteRef: {key: k}}, {secretKey: l, remoteRef: {key: k}}]\n")},
+		"two values of more than 1 MiB":     {invalid, asking(func(p *play) string { return p.value("provided") + strings.Repeat("x", 600<<10) }, "  data: [{secretKey: k, remoteRef: {key: k}}, {secretKey: l, remoteRef: {key: k}}]\n")},
 		"a Secret that cannot be":           {v1alpha1.ReasonApplyFailed, asking(plainValue, "  target: {template: {type: kubernetes.io/tls, data: {tls.crt: \"{{ .k }}\"}}}\n"+fromK)},
 		"values that nobody gives any more": {v1alpha1.ReasonValuesStale, outage},
 		"values that changed while drifted": {run: func(p *play) {
