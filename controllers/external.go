@@ -319,7 +319,7 @@ func (r *ApplicationReconciler) nextAsk(run *run, mat *material) (at time.Time, 
 	retry := max(run.app.Spec.Sync.RetryInterval.Duration, minRetry)
 	due, ever := mat.uses.Due()
 	switch {
-	case last.IsZero(), wanted.After(last):
+	case last.IsZero(), wanted.After(last), u != nil && run.requested():
 		return time.Time{}, true
 	case u != nil:
 		return last.Add(u.pause), true

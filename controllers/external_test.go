@@ -109,7 +109,7 @@ func TestValuesAreAskedForWhenTheyAreDue(t *testing.T) {
 	d.signals.Reread(run.target.Application, d.clock.Now().Add(time.Second))
 	renewed("when a store changed", 2*time.Second, 3)
 	renewed("and not again", time.Second, 3)
-	d.request(t, "one")
+	d.annotate(t, v1alpha1.AnnotationRefreshRequestedAt, "one")
 	renewed("when somebody asks", time.Second, 4)
 	if a.asked[3].MaxAge != 0 || a.asked[2].MaxAge != 10*time.Minute {
 		t.Errorf("asked for values of up to %s and %s, want those of now where somebody asks", a.asked[2].MaxAge, a.asked[3].MaxAge)
@@ -119,11 +119,11 @@ func TestValuesAreAskedForWhenTheyAreDue(t *testing.T) {
 	}
 }
 
-// request annotates the Application.
-func (d *desk) request(t *testing.T, value string) {
+// annotate annotates the Application.
+func (d *desk) annotate(t *testing.T, name, value string) {
 	t.Helper()
 	app := d.read(t)
-	metav1.SetMetaDataAnnotation(&app.ObjectMeta, v1alpha1.AnnotationRefreshRequestedAt, value)
+	metav1.SetMetaDataAnnotation(&app.ObjectMeta, name, value)
 	if err := d.Client.Update(t.Context(), app); err != nil {
 		t.Fatal(err)
 	}
@@ -159,6 +159,12 @@ func TestWhoDoesNotAnswerIsLeftInPeace(t *testing.T) {
 					t.Errorf("asked again before %s were over", pause)
 				}
 				d.clock.Step(time.Second)
+			}
+			d.annotate(t, v1alpha1.AnnotationSyncRequestedAt, "now")
+			_ = d.fill(t.Context(), d.run(t), w)
+			_ = d.fill(t.Context(), d.run(t), w)
+			if want := len(tt.pauses) + 2; len(a.asked) != want {
+				t.Errorf("%d questions, want %d once somebody asks for a sync", len(a.asked), want)
 			}
 			a.err = nil
 			if err := d.fill(t.Context(), d.run(t), w); err != nil || d.memories.of(client.ObjectKeyFromObject(d.app), "u1").unanswered != nil {
