@@ -18,6 +18,10 @@ help: ## List the targets.
 demo: build control-plane ## Show the main job on an embedded control plane; needs no cluster.
 	@test/demo/demo.sh
 
+.PHONY: demo-external
+demo-external: build control-plane bin/vaultserver ## Show policy External on a real Vault and an embedded control plane.
+	@test/demo/demo-external.sh
+
 .PHONY: build
 build: bin/gitseal-controller bin/kubectl-gitseal bin/sandbox ## Build the programs into bin/.
 

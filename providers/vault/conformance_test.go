@@ -73,7 +73,7 @@ func conforming(t *testing.T, mount string) *providertest.Server {
 	begun := server.Proxy.Count(rig.VaultLogins)
 	var mend []func()
 	sealed := false
-	recover := func() {
+	mended := func() {
 		for _, end := range mend {
 			end()
 		}
@@ -109,7 +109,7 @@ func conforming(t *testing.T, mount string) *providertest.Server {
 			sealed = true
 		},
 		Hang:     func() { mend = append(mend, fail(t, reads, rig.Hang)) },
-		Recover:  recover,
+		Recover:  mended,
 		Revoke:   func() { write(t, "sys/leases/revoke-prefix/auth/approle", nil) },
 		Logins:   func() int { return server.Proxy.Count(rig.VaultLogins) - begun },
 		Requests: func() int { return server.Proxy.Count(reads) },

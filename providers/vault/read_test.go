@@ -200,7 +200,7 @@ func TestAQuotaThrottles(t *testing.T) {
 	write(t, "sys/quotas/config", map[string]any{"enable_rate_limit_response_headers": true})
 	write(t, "sys/quotas/rate-limit/tests", map[string]any{"path": "secret/", "rate": 1, "interval": "30s"})
 	t.Cleanup(func() {
-		_, err := server.Root.Logical().Delete("sys/quotas/rate-limit/tests") //nolint:usetesting // the test's own has ended
+		_, err := server.Root.Logical().Delete("sys/quotas/rate-limit/tests")
 		must(t, err)
 	})
 	var err error

@@ -24,10 +24,7 @@ func at(path string) func(rig.Asked) bool {
 	return func(a rig.Asked) bool { return a.Path == "/v1/"+path }
 }
 
-var (
-	renewals = at("auth/token/renew-self")
-	looks    = at("auth/token/lookup-self")
-)
+var renewals = at("auth/token/renew-self")
 
 // counted is how often something was asked for since this was called.
 func counted(match func(rig.Asked) bool) func() int {

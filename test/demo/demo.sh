@@ -9,75 +9,14 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck source=test/demo/lib.sh
 source "$root/test/demo/lib.sh"
 
-((BASH_VERSINFO[0] >= 5)) || { printf 'error: bash %s is too old\nhint: install bash 5\n' "$BASH_VERSION" >&2; exit 1; }
-for program in gitseal-controller kubectl-gitseal sandbox control-plane/kubectl control-plane/kube-apiserver; do
-  [[ -x $root/bin/$program ]] || { printf 'error: bin/%s is missing\nhint: run make demo, which builds it\n' "$program" >&2; exit 1; }
-done
-
-dir=$(mktemp -d "${TMPDIR:-/tmp}/gitseal-demo.XXXXXX")
-work=$dir/work/shop
-operator_log=$dir/logs/operator.log
-trap cleanup EXIT
-trap 'interrupted=1; exit 130' INT
-trap 'interrupted=1; exit 143' TERM
-trap 'broken "$BASH_COMMAND" "$LINENO"' ERR
-
-# Whatever cluster, repository or Git settings the caller has: not these.
-unset KUBECONFIG
-while read -r variable; do unset "$variable"; done < <(git rev-parse --local-env-vars)
-export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1
-export KUBECACHEDIR=$dir/kubecache KUBERC=off
-export no_proxy=127.0.0.1,localhost NO_PROXY=127.0.0.1,localhost
-export PATH=$root/bin:$root/bin/control-plane:$PATH
+step_count=9
+begin gitseal-controller kubectl-gitseal sandbox control-plane/kubectl control-plane/kube-apiserver
 
 # The secret: made here, known to nobody, never printed, never in a file that
 # is not encrypted.
 value=demo-$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
 
-get() { kubectl get -n shop "$1" -o jsonpath="$2"; }
 secret_is_right() { [[ $(get secret/db '{.data.password}' | base64 -d) == "$value" ]]; }
-
-start_sandbox() {
-  step "Start a Kubernetes control plane and a Git server on this machine"
-  sandbox up --dir "$dir" --assets "$root/bin/control-plane" --detach | indent
-  export KUBECONFIG=$dir/kubeconfig
-  expect "the answer of the API server's /readyz" "$(kubectl get --raw /readyz)" ok
-  done_step
-}
-
-install_operator() {
-  step "Install config/default and run the operator with the rights that it gives"
-  run kubectl apply --server-side -k "$root/config/default"
-  kubectl wait --for=condition=Established --timeout=60s crd/applications.gitseal.dev >/dev/null
-  operator_kubeconfig >"$dir/operator.kubeconfig"
-  mkdir "$dir/scratch"
-  # The Deployment of config/default runs on a node that only plays to be one,
-  # so that the program itself runs here, as the same ServiceAccount.
-  nohup gitseal-controller --kubeconfig "$dir/operator.kubeconfig" --scratch "$dir/scratch" --leader-elect=false \
-    --metrics-bind-address 0 --health-probe-bind-address 0 >"$operator_log" 2>&1 &
-  operator_pid=$!
-  until_true "the operator makes its install key" kubectl get secret gitseal-install-key -n gitseal-system
-  ok "the operator runs as $(KUBECONFIG=$dir/operator.kubeconfig kubectl auth whoami -o jsonpath='{.status.userInfo.username}')"
-  expect "its right to read Secrets in namespace default" "$(operator_may get secrets -n default)" no
-  expect "its right to impersonate in namespace default" "$(operator_may impersonate serviceaccounts -n default)" no
-  done_step
-}
-
-operator_may() { kubectl --kubeconfig "$dir/operator.kubeconfig" auth can-i "$@" 2>/dev/null || true; }
-
-operator_kubeconfig() {
-  local token
-  token=$(kubectl create token gitseal-controller -n gitseal-system --duration=24h)
-  cat <<EOF
-apiVersion: v1
-kind: Config
-clusters: [{name: demo, cluster: {server: "$(kubectl config view --raw -o jsonpath='{.clusters[0].cluster.server}')", certificate-authority-data: "$(
-    kubectl config view --raw -o jsonpath='{.clusters[0].cluster.certificate-authority-data}')"}}]
-users: [{name: operator, user: {token: "$token"}}]
-contexts: [{name: demo, context: {cluster: demo, user: operator}}]
-current-context: demo
-EOF
-}
 
 make_key() {
   step "Make a key that only namespace shop may use"
@@ -89,27 +28,13 @@ make_key() {
 
 make_repository() {
   step "Make a repository: Deployment, Service, ConfigMap, and a Secret that is encrypted before it is written"
-  local url
-  url=$(sandbox repo --dir "$dir" shop)
-  git init --quiet --initial-branch=main "$work"
-  cd "$work"
-  git config user.name "Demo Author"
-  git config user.email author@example.com
-  git remote add origin "$url"
-  mkdir deploy
-  cp "$root"/test/demo/manifests/*.yaml deploy/
+  start_repository
   run kubectl gitseal init web -n shop --path deploy
   echo '    $ kubectl create secret generic db --from-file=password=/dev/stdin ... | kubectl gitseal encrypt --filename-override deploy/db.yaml - > deploy/db.yaml'
   printf %s "$value" | kubectl create secret generic db --from-file=password=/dev/stdin --dry-run=client -o yaml |
     kubectl gitseal encrypt --filename-override deploy/db.yaml - >deploy/db.yaml
   expect "the number of encrypted values in deploy/db.yaml" "$(grep -c 'password: ENC\[AES256_GCM,' deploy/db.yaml)" 1
   done_step
-}
-
-commit() {
-  git add --all
-  git commit --quiet --message "$1"
-  git push --quiet origin HEAD:main
 }
 
 first_sync() {
@@ -133,13 +58,6 @@ show_secret() {
   expect "how often it holds the secret" "$(in_git "$value")" 0
   expect "how often it holds the secret in base64" "$(in_git "$(printf %s "$value" | base64 -w0)")" 0
   done_step
-}
-
-# in_git counts the objects' lines, of the whole history on the server, that
-# hold a text. The text reaches grep on a pipe, where no process list shows it.
-in_git() {
-  git -C "$dir/git/shop.git" cat-file --batch --batch-all-objects |
-    grep -a -c -F -f <(printf '%s\n' "$1") || true
 }
 
 show_drift() {

@@ -107,7 +107,7 @@ func (v *Vault) Close() error {
 		return err
 	case <-time.After(20 * time.Second):
 		_ = v.command.Process.Kill()
-		return errors.New("Vault did not end within 20s of SIGTERM") //nolint:staticcheck // a name
+		return errors.New("Vault did not end within 20s of SIGTERM")
 	}
 }
 
