@@ -48,7 +48,7 @@ test: build control-plane bin/vaultserver bin/oracle ## Run all tests: unit, CRD
 	@test/run.sh
 
 .PHONY: bench
-bench: build control-plane ## Measure speed and size into docs/bench/; BENCH='-quick' or '-scenario A,B'.
+bench: build control-plane bin/vaultserver ## Measure speed and size into docs/bench/; BENCH='-quick' or '-scenario A,B'.
 	CGO_ENABLED=0 go run ./test/bench -out docs/bench $(BENCH)
 
 .PHONY: bench-report
