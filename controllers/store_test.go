@@ -1,0 +1,307 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/external"
+	"github.com/gitseal/gitseal/internal/fetch"
+	"github.com/gitseal/gitseal/internal/live"
+	"github.com/gitseal/gitseal/internal/secret"
+	"github.com/gitseal/gitseal/internal/store"
+	"github.com/gitseal/gitseal/providers"
+)
+
+// vault answers everything with its mood.
+type vault struct {
+	mu     sync.Mutex
+	mood   error
+	checks int
+}
+
+func (v *vault) Get(_ context.Context, refs []providers.Ref) ([]providers.Result, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	results := make([]providers.Result, len(refs))
+	for i := range results {
+		results[i].Value = secret.NewValue([]byte("value"))
+	}
+	return results, v.mood
+}
+
+func (v *vault) Check(context.Context) (string, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.checks++
+	return "me", v.mood
+}
+
+func (v *vault) feel(mood error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.mood = mood
+}
+
+// counter is a StoreReconciler, and what stands around it.
+type counter struct {
+	*StoreReconciler
+	t        *testing.T
+	clock    *clocktesting.FakeClock
+	watches  *noWatches
+	vault    *vault
+	recorder *events.FakeRecorder
+	writes   int
+}
+
+var storeName = types.NamespacedName{Namespace: "ns", Name: "s"}
+
+func newCounter(t *testing.T) *counter {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := errors.Join(v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
+		t.Fatal(err)
+	}
+	s := &v1alpha1.SecretStore{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "s", Generation: 1}}
+	s.Spec.RetrySettings = &v1alpha1.StoreRetrySettings{MaxRetries: new(int32)}
+	s.Spec.Provider.Vault = &v1alpha1.VaultProvider{Server: "https://v", Auth: &v1alpha1.VaultAuth{
+		TokenSecretRef: &v1alpha1.SecretKeySelector{Name: "token", Key: "token"},
+	}}
+	token := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "token"}, Data: map[string][]byte{"token": []byte("t")}}
+	c := &counter{t: t, clock: clocktesting.NewFakeClock(epoch), watches: &noWatches{}, vault: &vault{}, recorder: events.NewFakeRecorder(10)}
+	reader := fake.NewClientBuilder().WithScheme(scheme).WithObjects(s, token).WithStatusSubresource(s).WithInterceptorFuncs(interceptor.Funcs{
+		SubResourcePatch: func(ctx context.Context, w client.Client, sub string, o client.Object, p client.Patch, options ...client.SubResourcePatchOption) error {
+			c.writes++
+			return w.SubResource(sub).Patch(ctx, o, p, options...)
+		},
+	}).Build()
+	objects := storeObjects{reader: reader, cache: reader}
+	stores := newStores(&Stores{Client: reader, Clock: c.clock, Namespaces: objects, OperatorNamespace: "gitseal-system", signals: NewSignals(), Watches: c.watches})
+	stores.Opener = &store.Opener{
+		Registry: providers.Registry{"vault": {Open: func(st providers.Store) (providers.Provider, error) {
+			_, err := st.Credentials.Secret(*st.Spec.Vault.Auth.TokenSecretRef)
+			return c.vault, err
+		}}},
+		Objects: objects, Fetcher: fetch.New(fetch.Options{Clock: c.clock, Random: func() float64 { return 0 }}), Dial: (&net.Dialer{}).DialContext, Clock: c.clock,
+		Digest: secret.NewTokenizer([]byte("key")).Digest, OperatorNamespace: "gitseal-system",
+	}
+	c.StoreReconciler = &StoreReconciler{Client: reader, Stores: stores, Recorder: c.recorder, Clock: c.clock, Random: func() float64 { return 0.5 }, Kind: v1alpha1.KindSecretStore}
+	return c
+}
+
+// look reconciles and returns what the store says, and when it is looked at again.
+func (c *counter) look() (v1alpha1.SecretStoreStatus, time.Duration) {
+	c.t.Helper()
+	result, err := c.Reconcile(c.t.Context(), ctrl.Request{NamespacedName: storeName})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var s v1alpha1.SecretStore
+	if err := c.Client.Get(c.t.Context(), storeName, &s); err != nil {
+		c.t.Fatal(err)
+	}
+	return s.Status, result.RequeueAfter
+}
+
+// read reads a value as Application ns/app.
+func (c *counter) read() external.Answer {
+	c.t.Helper()
+	app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "app"}}
+	resolver, err := c.Stores.For(app, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return resolver.Resolve(c.t.Context(), []external.Request{{Namespace: "ns", Store: v1alpha1.StoreReference{Name: "s"}, Ref: providers.Ref{Key: "k"}}})[0]
+}
+
+func readyReason(s v1alpha1.SecretStoreStatus) string {
+	ready := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
+	if ready == nil {
+		return ""
+	}
+	var more []string
+	for _, kind := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
+		if meta.IsStatusConditionTrue(s.Conditions, kind) {
+			more = append(more, " "+kind)
+		}
+	}
+	return string(ready.Status) + "/" + ready.Reason + strings.Join(more, "")
+}
+
+func TestAStoreAtRestIsCheckedByItsIntervalAndNotWritten(t *testing.T) {
+	c := newCounter(t)
+	status, again := c.look()
+	if got := readyReason(status); got != "True/Succeeded" || status.Identity != "me" || status.Provider != "vault" || status.Capabilities != "ReadOnly" || again != 5*time.Minute {
+		t.Errorf("status %+v, again in %v", status, again)
+	}
+	c.look()
+	if c.writes != 1 || c.vault.checks != 1 {
+		t.Errorf("%d writes and %d checks of a store that was just looked at, want 1 and 1", c.writes, c.vault.checks)
+	}
+	c.clock.Step(5 * time.Minute)
+	c.look()
+	if c.writes != 1 || c.vault.checks != 2 {
+		t.Errorf("%d writes and %d checks after the interval, want 1 and 2", c.writes, c.vault.checks)
+	}
+}
+
+func TestAStoreThatFailsIsCheckedEverMoreRarely(t *testing.T) {
+	tests := map[string]struct {
+		mood error
+		want string
+	}{
+		"away":              {&providers.Error{Kind: providers.ErrUnavailable, Detail: "Vault is sealed"}, "False/StoreUnavailable Reconciling"},
+		"wrong credentials": {&providers.Error{Kind: providers.ErrUnauthenticated}, "False/StoreInvalid Stalled"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := newCounter(t)
+			c.vault.feel(tt.mood)
+			for _, want := range []time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second} {
+				status, again := c.look()
+				due := c.checkOf(storeName).due.Sub(c.clock.Now())
+				if got := readyReason(status); got != tt.want || due != want || again > due || status.LastError == nil {
+					t.Errorf("%s, checked again in %v, want %s in %v; looked at in %v, last error %v", got, due, tt.want, want, again, status.LastError)
+				}
+				c.clock.Step(due)
+			}
+			c.vault.feel(nil)
+			c.clock.Step(2 * time.Minute) // the fetch layer leaves a store alone for a while, too
+			if status, _ := c.look(); readyReason(status) != "True/Succeeded" {
+				t.Errorf("after it is mended: %+v", status.Conditions)
+			}
+		})
+	}
+}
+
+func TestCallsAreWrittenAfterABurst(t *testing.T) {
+	c := newCounter(t)
+	c.look()
+	for range 5 {
+		c.clock.Step(time.Second)
+		if a := c.read(); a.Err != nil {
+			t.Fatal(a.Err)
+		}
+		if _, again := c.look(); c.writes != 1 || again > storePause {
+			t.Fatalf("%d writes, again in %v, want the counts to wait up to %v", c.writes, again, storePause)
+		}
+	}
+	c.clock.Step(storePause)
+	if status, _ := c.look(); c.writes != 2 || status.Calls == nil || status.Calls.Reads != 5 {
+		t.Errorf("%d writes, calls %+v, want 5 reads in one write", c.writes, status.Calls)
+	}
+}
+
+// A read that finds the credentials refused brings a check before its time.
+func TestTroubleOfOthersBringsACheck(t *testing.T) {
+	c := newCounter(t)
+	c.look()
+	c.vault.feel(&providers.Error{Kind: providers.ErrUnauthenticated})
+	c.clock.Step(time.Second)
+	if a := c.read(); a.Err == nil {
+		t.Fatal("a value was read")
+	}
+	c.clock.Step(time.Minute)
+	if status, _ := c.look(); readyReason(status) != "False/StoreInvalid Stalled" {
+		t.Errorf("conditions %+v", status.Conditions)
+	}
+}
+
+func TestARotatedCredentialOpensTheStoreAnew(t *testing.T) {
+	c := newCounter(t)
+	c.look()
+	before, err := c.Stores.Open(t.Context(), types.NamespacedName{}, c.storeOf())
+	if err != nil {
+		t.Fatal(err)
+	}
+	same, err := c.Stores.Open(t.Context(), types.NamespacedName{}, c.storeOf())
+	if err != nil || same != before {
+		t.Errorf("an unchanged store is opened anew, %v", err)
+	}
+	rotated := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "token"}, Data: map[string][]byte{"token": []byte("rotated")}}
+	if err := c.Client.Update(t.Context(), rotated); err != nil {
+		t.Fatal(err)
+	}
+	c.watches.present = &live.Object{ResourceVersion: live.Version(rotated.ResourceVersion)}
+	after, err := c.Stores.Open(t.Context(), types.NamespacedName{}, c.storeOf())
+	if err != nil || after.Identity == before.Identity {
+		t.Errorf("a rotated credential leaves the identity as it was, %v", err)
+	}
+	if c.vault.checks != 1 {
+		t.Errorf("%d checks", c.vault.checks)
+	}
+	c.look()
+	if c.vault.checks != 2 {
+		t.Errorf("%d checks, want another one with the new credentials", c.vault.checks)
+	}
+}
+
+func (c *counter) storeOf() store.Store {
+	c.t.Helper()
+	s, err := c.Stores.read(c.t.Context(), storeKey{v1alpha1.KindSecretStore, storeName})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return s
+}
+
+// Who has asked for a store hears of it, also where it was not there.
+func TestWhoAsksForAStoreHearsOfIt(t *testing.T) {
+	c := newCounter(t)
+	app := types.NamespacedName{Namespace: "ns", Name: "app"}
+	heard := func(what string, want bool) {
+		t.Helper()
+		if got := !c.Stores.signals.reread(app).IsZero(); got != want {
+			t.Errorf("%s: heard %v, want %v", what, got, want)
+		}
+		c.Stores.signals.forget(app)
+	}
+	missing := v1alpha1.StoreReference{Kind: v1alpha1.KindClusterSecretStore, Name: "later"}
+	if _, err := c.Stores.Cluster(t.Context(), app, missing); err == nil {
+		t.Fatal("a store that is not there was found")
+	}
+	c.Stores.changed(storeKey{v1alpha1.KindSecretStore, storeName})
+	heard("a store that it has not asked for", false)
+	c.Stores.changed(storeKey{v1alpha1.KindClusterSecretStore, types.NamespacedName{Name: "later"}})
+	heard("a store that comes", true)
+	c.read()
+	if !c.Stores.Notify("store/SecretStore/ns/s") || c.Stores.Notify("applyset-of-something") {
+		t.Error("Notify does not tell stores from ApplySets")
+	}
+	heard("its credentials", true)
+	c.Stores.forget(app)
+	c.Stores.Notify("store/SecretStore/ns/s")
+	heard("after it is gone", false)
+}
+
+func TestAStoreOfAnotherOperatorIsLeftAlone(t *testing.T) {
+	c := newCounter(t)
+	var s v1alpha1.SecretStore
+	if err := c.Client.Get(t.Context(), storeName, &s); err != nil {
+		t.Fatal(err)
+	}
+	s.Spec.Controller = "eso"
+	if err := c.Client.Update(t.Context(), &s); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := c.look(); c.writes != 0 || len(status.Conditions) != 0 || c.vault.checks != 0 {
+		t.Errorf("status %+v after %d writes and %d checks, want it untouched", status, c.writes, c.vault.checks)
+	}
+}
