@@ -33,12 +33,13 @@ func (m *Materializer) Materialize(ctx context.Context, c Collection) (Result, e
 	}
 	result := Result{Uses: p.uses(m.Values, m.Now)}
 	scene := newScene(c, m.Defaults)
+	var secrets []made
 	for _, manifest := range c.Manifests {
 		b := newBuilder(m, manifest, p, scene)
 		object, err := b.build(ctx)
 		problems = append(problems, err...)
 		if object != nil {
-			result.Secrets = append(result.Secrets, *object)
+			secrets = append(secrets, made{manifest, *object})
 		}
 		result.Uses.Resolved += b.resolved
 		if !b.epoch.IsZero() {
@@ -48,7 +49,9 @@ func (m *Materializer) Materialize(ctx context.Context, c Collection) (Result, e
 	if ctx.Err() != nil {
 		return Result{Uses: result.Uses}, ctx.Err()
 	}
-	return result, joined(problems)
+	var clashes []error
+	result.Secrets, clashes = m.combine(secrets)
+	return result, joined(append(problems, clashes...))
 }
 
 // resolve fills in the answers of a plan.
@@ -75,27 +78,30 @@ func (m *Materializer) resolve(ctx context.Context, p *plan) {
 	}
 }
 
-// checkTargets refuses two objects that want to be one Secret.
+// checkTargets refuses two objects that want to be one Secret, unless one is
+// merged into the other.
 func (m *Materializer) checkTargets(c Collection) (problems []error) {
-	type name struct{ namespace, name string }
-	secrets, targets := map[name]render.Origin{}, map[name]*Manifest{}
+	secrets, targets := map[secretID]render.Origin{}, map[secretID]*Manifest{}
 	for _, o := range c.Rest {
 		if isSecret(o) {
-			secrets[name{m.Defaults.namespace(o.GetNamespace()), o.GetName()}] = o.Origin
+			secrets[secretID{m.Defaults.namespace(o.GetNamespace()), o.GetName()}] = o.Origin
 		}
 	}
 	for _, manifest := range c.Manifests {
 		if manifest.target.creation == createNone {
 			continue
 		}
-		n := name{m.Defaults.namespace(manifest.Namespace), manifest.target.name}
+		n := m.target(manifest)
 		if at, ok := secrets[n]; ok {
 			problems = append(problems, manifest.at("spec.target.name",
 				problemf("rename one of the two", "Secret %q is already in %s", n.name, at)))
 		}
+		if manifest.merges() {
+			continue
+		}
 		if first, ok := targets[n]; ok {
 			problems = append(problems, manifest.at("spec.target.name",
-				problemf("rename one of the two, or put all of it into one ExternalSecret", "Secret %q is already made by ExternalSecret %q in %s", n.name, first.Name, first.Origin)))
+				problemf("rename one of the two, or set creationPolicy Merge for one of them", "Secret %q is already made by ExternalSecret %q in %s", n.name, first.Name, first.Origin)))
 		}
 		targets[n] = manifest
 	}

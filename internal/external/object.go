@@ -93,7 +93,7 @@ func (d *draft) copyMarks(m *Manifest) {
 // carry sets what says how the Secret is applied.
 func (d *draft) carry(m *Manifest) {
 	for key, value := range m.annotations {
-		if strings.HasPrefix(key, carried) || key == v1alpha1.AnnotationArgoSyncWave {
+		if isCarried(key) {
 			d.annotations[key] = value
 		}
 	}
@@ -109,6 +109,10 @@ func (d *draft) carry(m *Manifest) {
 	case createOrMerge:
 		d.annotations[v1alpha1.AnnotationPrune] = v1alpha1.PruneRelease
 	}
+}
+
+func isCarried(key string) bool {
+	return strings.HasPrefix(key, carried) || key == v1alpha1.AnnotationArgoSyncWave
 }
 
 func dictionary(in map[string]string) map[string]any {

@@ -2,6 +2,7 @@ package external
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -273,6 +274,39 @@ func TestWhatIsDerivedIsTheSameUntilItsEpochEnds(t *testing.T) {
 			}
 			if due := slices.ContainsFunc(uses.Epochs, now.Add(10*time.Minute).Equal); due != tt.changes {
 				t.Errorf("epochs end at %v", uses.Epochs)
+			}
+		})
+	}
+}
+
+func TestWhatIsMergedIntoASecretOfTheRevisionIsPartOfIt(t *testing.T) {
+	named := func(name, meta, creation, key string) string {
+		return strings.Replace(header, "name: db", "name: "+name+meta, 1) +
+			"spec:\n  target: {name: app, creationPolicy: " + creation + "}\n  data: [{secretKey: " + key + ", remoteRef: {key: db}}]\n"
+	}
+	release := map[string]any{"gitseal.dev/prune": "Release"}
+	tests := map[string]struct {
+		objects []string
+		want    map[string]any // metadata
+		keys    []string
+	}{
+		"into one that is owned": {[]string{named("b", ", labels: {x: '1', z: '2'}, annotations: {m: o, gitseal.dev/sync-wave: '9'}", "Merge", "b"), named("a", ", labels: {x: '0'}", "Owner", "a"), named("c", "", "CreateOrMerge", "c")},
+			map[string]any{"name": "app", "labels": map[string]any{"x": "0", "z": "2"}, "annotations": map[string]any{"m": "o"}}, []string{"a", "b", "c"}},
+		"into one of somebody else": {[]string{named("a", "", "Merge", "a"), named("b", "", "CreateOrMerge", "b")},
+			map[string]any{"name": "app", "annotations": release}, []string{"a", "b"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := materializer(&vaults{text: map[string]string{"db": "hunter22"}})
+			result, err := m.Materialize(t.Context(), collection(t, tt.objects...))
+			if err != nil || len(result.Secrets) != 1 {
+				t.Fatalf("Materialize = %d Secrets, %v", len(result.Secrets), messages(t, err))
+			}
+			if diff := cmp.Diff(tt.want, result.Secrets[0].Object["metadata"]); diff != "" {
+				t.Errorf("metadata (-want +got):\n%s", diff)
+			}
+			if got := slices.Sorted(maps.Keys(opened(t, result.Secrets[0], m.Values))); !slices.Equal(got, tt.keys) {
+				t.Errorf("keys are %q, want %q", got, tt.keys)
 			}
 		})
 	}
