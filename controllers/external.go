@@ -354,12 +354,14 @@ func (r *ApplicationReconciler) comeBack(run *run, after time.Duration) time.Dur
 			continue
 		}
 		at, ever := r.nextAsk(run, w.material)
-		if rest := at.Sub(run.now); ever && rest > 0 {
-			return soonest(after, rest)
-		} else if ever { // the run did not come so far
-			return soonest(after, max(run.app.Spec.Sync.RetryInterval.Duration, minRetry))
+		if !ever {
+			return after
 		}
-		return after
+		rest := at.Sub(run.now)
+		if rest <= 0 { // the run did not come so far
+			rest = max(run.app.Spec.Sync.RetryInterval.Duration, minRetry)
+		}
+		return soonest(after, rest)
 	}
 	return after
 }

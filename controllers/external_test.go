@@ -101,9 +101,12 @@ func TestValuesAreAskedForWhenTheyAreDue(t *testing.T) {
 	}
 	renewed("at once", 0, 1)
 	renewed("before it is due", 9*time.Minute, 1)
-	rest := d.comeBack(run, time.Hour)
-	if min, max := 30*time.Second, time.Minute; rest < min || rest > max { // the next poll, or the value
+	if rest := d.comeBack(run, time.Hour); rest != time.Minute {
 		t.Errorf("comes back after %s, want the next poll", rest)
+	}
+	run.app.Spec.Source.Git.Interval.Duration = time.Hour
+	if rest := d.comeBack(run, time.Hour); rest < time.Minute || rest > 2*time.Minute {
+		t.Errorf("comes back after %s, want the value", rest)
 	}
 	renewed("when it is due", 2*time.Minute+time.Second, 2)
 	d.signals.Reread(run.target.Application, d.clock.Now().Add(time.Second))
