@@ -30,6 +30,7 @@ func TestValuesStandInTheirSecretsOnly(t *testing.T) {
 	maps.Copy(all, objects())
 	maps.Copy(all, drifts())
 	maps.Copy(all, externals())
+	maps.Copy(all, amazons())
 	t.Run("scenarios", func(t *testing.T) {
 		for name, s := range all {
 			t.Run(name, func(t *testing.T) {

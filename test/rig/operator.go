@@ -90,7 +90,8 @@ func (r *Rig) StartOperatorAs(ctx context.Context, how Launch) (*Operator, error
 			return nil, err
 		}
 	}
-	log, err := os.Create(o.LogFile)
+	// Appended to, so that what others write into it stays.
+	log, err := os.OpenFile(o.LogFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
