@@ -28,7 +28,7 @@ func (t *Tokenizer) Derive(labels ...string) *Stream {
 	if err != nil {
 		panic(err) // an HMAC-SHA256 has the length of a key
 	}
-	return &Stream{cipher.NewCTR(block, make([]byte, aes.BlockSize))}
+	return &Stream{cipher.NewCTR(block, make([]byte, aes.BlockSize))} //nolint:gosec // each key is used for one stream
 }
 
 // Read fills p. It never fails.

@@ -236,7 +236,11 @@ func (s store) Resolve(_ context.Context, requests []external.Request) []externa
 	dialects := map[string]providers.Dialect{"vault": providers.Document, "kubernetes": providers.Entries}
 	answers := make([]external.Answer, len(requests))
 	for i, r := range requests {
-		text, ok := s[r.Store.Name][r.Ref.Key]
+		name := r.Store.Name
+		if r.Ref.Metadata {
+			name += "-tags"
+		}
+		text, ok := s[name][r.Ref.Key]
 		a := external.Answer{Value: secret.NewValue([]byte(text)), Version: "1", Dialect: dialects[r.Store.Name], Read: time.Now()}
 		switch {
 		case !ok && r.Optional:

@@ -28,7 +28,7 @@ type Case struct {
 	// Objects are ConfigMaps and Secrets in the cluster, in YAML.
 	Objects []string `json:"objects,omitempty"`
 	// Values are what each store holds, by key. Those of vault are JSON objects,
-	// those of kubernetes JSON objects of text.
+	// those of kubernetes and aws-tags JSON objects of text.
 	Values map[string]map[string]string `json:"values,omitempty"`
 }
 

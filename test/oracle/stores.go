@@ -30,7 +30,7 @@ type stores struct {
 func openStores(ctx context.Context, values map[string]map[string]string) (*stores, error) {
 	s := &stores{clients: map[string]esv1.SecretsClient{}}
 	var err error
-	if s.clients["aws"], err = openAWS(ctx, values["aws"]); err != nil {
+	if s.clients["aws"], err = openAWS(ctx, values["aws"], values["aws-tags"]); err != nil {
 		return nil, err
 	}
 	if s.clients["kubernetes"], s.server, err = openKubernetes(ctx, values["kubernetes"]); err != nil {
@@ -57,11 +57,11 @@ func (s *stores) client(name string) (esv1.SecretsClient, error) {
 }
 
 // answering answers the requests of the AWS SDK by itself.
-type answering map[string]string
+type answering struct{ values, tags map[string]string }
 
-func openAWS(ctx context.Context, values map[string]string) (esv1.SecretsClient, error) {
+func openAWS(ctx context.Context, values, tags map[string]string) (esv1.SecretsClient, error) {
 	config := &aws.Config{
-		Region: "eu-central-1", HTTPClient: answering(values), RetryMaxAttempts: 1,
+		Region: "eu-central-1", HTTPClient: answering{values, tags}, RetryMaxAttempts: 1,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: "oracle", SecretAccessKey: "oracle"}, nil
 		}),
@@ -69,7 +69,8 @@ func openAWS(ctx context.Context, values map[string]string) (esv1.SecretsClient,
 	return secretsmanager.New(ctx, config, nil, "", false, nil, "oracle")
 }
 
-// Do knows GetSecretValue and ListSecrets of the protocol JSON 1.1.
+// Do knows GetSecretValue, DescribeSecret and ListSecrets of the protocol JSON
+// 1.1.
 func (a answering) Do(r *http.Request) (*http.Response, error) {
 	var in struct{ SecretId string } //nolint:revive // the name is AWS's
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
@@ -77,11 +78,17 @@ func (a answering) Do(r *http.Request) (*http.Response, error) {
 	}
 	status, out := http.StatusOK, map[string]any{}
 	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-	value, known := a[in.SecretId]
+	value, known := a.values[in.SecretId]
 	switch {
+	case operation == "DescribeSecret":
+		tags, err := tagList(a.tags[in.SecretId])
+		if err != nil {
+			return nil, err
+		}
+		out = map[string]any{"Name": in.SecretId, "Tags": tags}
 	case operation == "ListSecrets":
 		list := []any{}
-		for _, name := range slices.Sorted(maps.Keys(a)) {
+		for _, name := range slices.Sorted(maps.Keys(a.values)) {
 			list = append(list, map[string]any{"Name": name})
 		}
 		out["SecretList"] = list
@@ -98,6 +105,19 @@ func (a answering) Do(r *http.Request) (*http.Response, error) {
 		StatusCode: status, Request: r, Body: io.NopCloser(bytes.NewReader(body)),
 		Header: http.Header{"Content-Type": {"application/x-amz-json-1.1"}},
 	}, nil
+}
+
+// tagList makes AWS' list of a JSON object.
+func tagList(text string) ([]any, error) {
+	var tags map[string]string
+	if err := json.Unmarshal([]byte(text), &tags); err != nil {
+		return nil, fmt.Errorf("tags are no JSON object of text: %w", err)
+	}
+	list := []any{}
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		list = append(list, map[string]any{"Key": key, "Value": tags[key]})
+	}
+	return list, nil
 }
 
 // logical is the part of a Vault's API that reads.

@@ -7,7 +7,7 @@ import (
 	"encoding/base64"
 	"strings"
 
-	"golang.org/x/crypto/blowfish"
+	"golang.org/x/crypto/blowfish" //nolint:staticcheck // bcrypt is made of it
 )
 
 const (
@@ -16,7 +16,7 @@ const (
 	bcryptLength = 72 // bytes of a password that count; more are refused
 	// What these functions count for, in bytes of work: they take a tenth of a
 	// second each.
-	costlyWork = 4 << 20
+	costlyWork = 2 << 20
 )
 
 // ciphers are the functions that need a salt, which is derived, or much time.

@@ -13,12 +13,12 @@ import (
 // 1 MiB of values is well within them.
 const (
 	maxOutput  = 1 << 20
-	maxSteps   = 200_000   // calls of functions and rounds of loops
-	maxTotal   = 128 << 20 // bytes that go into and come out of functions
-	maxValue   = 4 << 20   // bytes of one argument or result
-	maxNesting = 64        // of lists and dictionaries
-	maxCalls   = 200       // templates that are within one another
-	maxItems   = 100_000   // of a list
+	maxSteps   = 200_000  // calls of functions and rounds of loops
+	maxTotal   = 64 << 20 // bytes that go into and come out of functions
+	maxValue   = 4 << 20  // bytes of one argument or result
+	maxNesting = 64       // of lists and dictionaries
+	maxCalls   = 200      // templates that are within one another
+	maxItems   = 100_000  // of a list
 )
 
 const (
