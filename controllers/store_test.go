@@ -289,6 +289,9 @@ func TestWhoAsksForAStoreHearsOfIt(t *testing.T) {
 	c.Stores.forget(app)
 	c.Stores.Notify("store/SecretStore/ns/s")
 	heard("after it is gone", false)
+	if n := len(c.Stores.held); n != 0 {
+		t.Errorf("%d stores are held for nobody", n)
+	}
 }
 
 func TestAStoreOfAnotherOperatorIsLeftAlone(t *testing.T) {

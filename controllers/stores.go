@@ -55,6 +55,8 @@ type heldStore struct {
 	// Guarded by Stores.mu: what was opened last, and who has asked.
 	opened *store.Opened
 	users  map[types.NamespacedName]bool
+	// checked: its reconciler looks at it.
+	checked bool
 }
 
 // storeKey names a store of the cluster.
@@ -161,7 +163,9 @@ func (s *Stores) use(application types.NamespacedName, st store.Store) *heldStor
 		}
 		s.held[owner] = h
 	}
-	if application != (types.NamespacedName{}) {
+	if application == (types.NamespacedName{}) {
+		h.checked = true
+	} else {
 		h.users[application] = true
 	}
 	return h
@@ -320,8 +324,11 @@ func (s *Stores) forget(application types.NamespacedName) {
 	s.leave(application, nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, h := range s.held {
+	for owner, h := range s.held {
 		delete(h.users, application)
+		if len(h.users) == 0 && !h.checked {
+			s.release(owner) // nobody waits for it any more
+		}
 	}
 }
 
@@ -331,8 +338,11 @@ func (s *Stores) gone(key storeKey) {
 	defer s.mu.Unlock()
 	for owner, h := range s.held {
 		if h.key == key && h.application == (types.NamespacedName{}) {
-			h.opened = nil
+			h.opened, h.checked = nil, false
 			s.Watches.Release(owner)
+			if len(h.users) == 0 {
+				delete(s.held, owner)
+			}
 		}
 	}
 }
