@@ -32,7 +32,7 @@ func (o Operator) reconcileStores(mgr ctrl.Manager, s *Stores, share *shard.Memb
 	for _, kind := range []v1alpha1.StoreKind{v1alpha1.KindSecretStore, v1alpha1.KindClusterSecretStore} {
 		r := &StoreReconciler{
 			Client: mgr.GetClient(), Stores: s, Recorder: mgr.GetEventRecorder("gitseal"), Clock: o.Clock, Kind: kind, share: share,
-			Random: rand.Float64, //nolint:gosec // jitter guards nothing
+			Random: rand.Float64,
 		}
 		if err := r.SetupWithManager(mgr); err != nil {
 			return err

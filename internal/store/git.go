@@ -126,11 +126,12 @@ func (s *Store) decode(spec map[string]any) error {
 	if err != nil {
 		return s.undecodable(err)
 	}
-	for _, e := range strict {
-		if f, ok := e.(kjson.FieldError); ok { //nolint:errorlint // the package gives them as they are
-			return s.invalid("%s is not supported", shown(f.FieldPath())).WithHint("remove the field, or see which ones there are in the documentation of SecretStore")
+	if len(strict) > 0 {
+		field := "a field of spec"
+		if f, ok := strict[0].(kjson.FieldError); ok { //nolint:errorlint // the package gives them as they are
+			field = shown(f.FieldPath())
 		}
-		return s.invalid("spec holds a field that is not supported")
+		return s.invalid("%s is not supported", field).WithHint("remove it; the documentation of SecretStore lists what there is")
 	}
 	s.Spec = into.Spec
 	return nil
