@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -112,4 +113,34 @@ func escapes(path string) bool {
 		}
 	}
 	return strings.ContainsAny(path, "\x00\r\n")
+}
+
+// Whatever a server sends, a value is a JSON object, and an error says no word
+// of it.
+func FuzzAnswer(f *testing.F) {
+	for _, body := range []string{
+		`{"data":{"data":{"a":"b"},"metadata":{"version":3}}}`, `{"data":{"a":1e400}}`, `{"data":{"data":null,"metadata":{"destroyed":true}}}`,
+		`{"errors":["x"]}`, `{"warnings":["x"]}`, `{"data":[]}`, `{"data":"x"}`, `null`, `{"auth":{"client_token":1}}`, `{"data":{"data":[],"metadata":{"version":1}}}`,
+	} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var a answer
+		if json.Unmarshal(body, &a) != nil {
+			return
+		}
+		for _, version := range []string{"v1", "v2"} {
+			r := engineFor(t, "secret", version).valueOf(a)
+			var object map[string]json.RawMessage
+			if r.Err == nil && json.Unmarshal(r.Value.Reveal(), &object) != nil {
+				t.Errorf("the value of %s of %q is no JSON object", version, body)
+			}
+			if r.Err != nil && !errors.As(r.Err, new(*providers.Error)) {
+				t.Errorf("the error of %s of %q is no *providers.Error", version, body)
+			}
+		}
+		if err := missing(a); !errors.Is(err, providers.ErrNotFound) && !errors.Is(err, providers.ErrInvalid) {
+			t.Errorf("missing(%q) = %v", body, err)
+		}
+	})
 }

@@ -120,6 +120,9 @@ func (s *sessions) land(f *flight) {
 		// When to ask again is for those to say who ask.
 	default:
 		s.pause = min(max(2*s.pause, firstPause), lastPause)
+		if !errors.As(f.err, new(*providers.Error)) {
+			s.pause = firstPause // what the login needs of the cluster may be mended at any time
+		}
 		s.refused, s.until = f.err, s.clock.Now().Add(s.pause)
 	}
 }

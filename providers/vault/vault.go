@@ -84,7 +84,12 @@ func (v *vault) value(ctx context.Context, ref providers.Ref) providers.Result {
 	if err != nil {
 		return providers.Result{Err: err}
 	}
-	if !v.engine.v2 {
+	return v.engine.valueOf(a)
+}
+
+// valueOf takes the secret out of an answer.
+func (e engine) valueOf(a answer) providers.Result {
+	if !e.v2 {
 		return document(a.Data, "")
 	}
 	var versioned struct {
