@@ -55,7 +55,7 @@ func TestASecretIsMergedIntoSomebodyElses(t *testing.T) {
 					w.seen.put(items[0].Scope, "a", live.Object{ResourceVersion: 7, ApplySet: "alive"})
 				}
 				claimed, err := w.Claim(t.Context(), w.target, items, w.ledger, Rules{Adopt: adopt, Parent: onlyAlive})
-				if tt.reason != "" && !(adopt && tt.reason == v1alpha1.ReasonOwnedByOther) {
+				if tt.reason != "" && (!adopt || tt.reason != v1alpha1.ReasonOwnedByOther) {
 					if f := failure.From(err, ""); f.Reason != tt.reason || f.Hint == "" {
 						t.Errorf("Claim() = %s %q, want %s", f.Reason, f.Message(), tt.reason)
 					}

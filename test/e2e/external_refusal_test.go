@@ -74,7 +74,7 @@ func TestBadInputOfPolicyExternal(t *testing.T) {
 		{"a template with an unknown function", template(`{{ env "HOME" }}`), invalid, []string{"env"}},
 		{"a template that loops", template(`{{ define "x" }}{{ template "x" . }}{{ end }}{{ template "x" . }}`), invalid, []string{"out"}},
 		{"more than a Secret holds", "data:\n  - {secretKey: a, remoteRef: {key: big}}\n  - {secretKey: b, remoteRef: {key: big}}", invalid, []string{"1 MiB"}},
-		{"a field that there is not", "data:\n  - {secretKey: k, remoteRef: {key: text, proprety: a}}", invalid, []string{"proprety"}},
+		{"a field that there is not", "data:\n  - {secretKey: k, remoteRef: {key: text, prop: a}}", invalid, []string{"prop"}},
 		{"a target of another kind", "target: {manifest: {apiVersion: v1, kind: ConfigMap}}\n" + data("key: text"), invalid, []string{"manifest"}},
 		{"a generator that is not there", "dataFrom:\n  - sourceRef: {generatorRef: {apiVersion: generators.external-secrets.io/v1alpha1, kind: Password, name: nowhere}}", invalid, []string{"nowhere"}},
 	} {
