@@ -55,7 +55,8 @@ type ServiceAccountSelector struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Namespace *string `json:"namespace,omitempty"`
-	// audiences of the token, besides those that the provider needs.
+	// audiences of the token. Default: those that the provider needs; with AWS
+	// they are added to those.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
@@ -139,6 +140,11 @@ type AWSProvider struct {
 	// +kubebuilder:validation:MaxItems=50
 	// +kubebuilder:validation:items:MaxLength=128
 	TransitiveTagKeys []string `json:"transitiveTagKeys,omitempty"`
+	// sessionTagsPolicy: None, as external-secrets.io has it by default; what
+	// else it knows there tags sessions by what is not in Git.
+	// +optional
+	// +kubebuilder:validation:Enum=None
+	SessionTagsPolicy string `json:"sessionTagsPolicy,omitempty"`
 	// prefix is put before every key.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512

@@ -55,7 +55,9 @@ func Policy(spec v1alpha1.AWSProvider, uses []providers.Use, account Account) ([
 		}
 	}
 	p := policy{Version: "2012-10-17", Statement: []statement{}}
-	p.add("ReadValues", []string{"secretsmanager:GetSecretValue"}, read)
+	// To describe a secret tells one that is about to be deleted from one that may
+	// not be read.
+	p.add("ReadValues", []string{"secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"}, read)
 	p.add("ReadMetadata", []string{"secretsmanager:DescribeSecret"}, described)
 	if len(searches) > 0 {
 		p.add("List", []string{"secretsmanager:ListSecrets"}, map[string]bool{"*": true})

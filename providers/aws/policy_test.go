@@ -29,6 +29,7 @@ func TestPolicyAllowsWhatTheUsesTakeAndNothingElse(t *testing.T) {
       "Sid": "ReadValues",
       "Effect": "Allow",
       "Action": [
+        "secretsmanager:DescribeSecret",
         "secretsmanager:GetSecretValue"
       ],
       "Resource": [
@@ -48,6 +49,7 @@ func TestPolicyAllowsWhatTheUsesTakeAndNothingElse(t *testing.T) {
       "Sid": "ReadValues",
       "Effect": "Allow",
       "Action": [
+        "secretsmanager:DescribeSecret",
         "secretsmanager:GetSecretValue"
       ],
       "Resource": [
