@@ -50,7 +50,9 @@ func (a *answers) Resolve(_ context.Context, requests []external.Request) []exte
 	return all
 }
 
-func (a *answers) Find(context.Context, external.FindRequest) ([]string, error) { return nil, nil }
+func (a *answers) Find(context.Context, external.FindRequest) (external.Found, error) {
+	return external.Found{Read: a.clock.Now()}, nil
+}
 
 // externalDesk is a desk whose Application has policy External, and a revision
 // with one ExternalSecret whose values are not asked for yet.
@@ -252,6 +254,18 @@ func TestStaleValuesAreSaid(t *testing.T) {
 	}
 	w.material.begun = w.material.begun.Add(time.Hour)
 	if got := run.secretsMessage(w); !strings.HasSuffix(got, `; SecretStore "vault" cannot be asked now, and the values read last are kept`) {
+		t.Errorf("secretsMessage() = %q, want the store", got)
+	}
+}
+
+// A search that a store did not answer is as stale as a value.
+func TestStaleSearchesAreSaid(t *testing.T) {
+	d, _, w := externalDesk(t)
+	run := d.run(t)
+	vault := v1alpha1.StoreReference{Kind: v1alpha1.KindSecretStore, Name: "vault"}
+	find := external.FindUse{Store: vault, Read: d.clock.Now().Add(-11 * time.Minute), MaxAge: 10 * time.Minute}
+	w.material.take(run, &resolving{begun: d.clock.Now(), result: external.Result{Uses: external.Uses{Finds: []external.FindUse{find}}}})
+	if got := run.secretsMessage(w); !w.material.stale || !strings.HasSuffix(got, `; SecretStore "vault" cannot be asked now, and the values read last are kept`) {
 		t.Errorf("secretsMessage() = %q, want the store", got)
 	}
 }

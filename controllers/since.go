@@ -28,7 +28,7 @@ func (s *since) Resolve(ctx context.Context, requests []external.Request) []exte
 }
 
 // Find implements external.Resolver.
-func (s *since) Find(ctx context.Context, request external.FindRequest) ([]string, error) {
+func (s *since) Find(ctx context.Context, request external.FindRequest) (external.Found, error) {
 	request.MaxAge = s.young(request.MaxAge)
 	return s.Resolver.Find(ctx, request)
 }

@@ -157,8 +157,8 @@ func (b *builder) find(ctx context.Context, s *source) {
 		b.fail(f.field, f.err)
 		return
 	}
-	values := make(map[string]secret.Value, len(f.keys))
-	for _, key := range f.keys {
+	values := make(map[string]secret.Value, len(f.found.Keys))
+	for _, key := range f.found.Keys {
 		ref := providers.Ref{Key: key}
 		p, ok := b.payload(f.field, place{store: f.request.Store, ref: ref, found: true})
 		if !ok {

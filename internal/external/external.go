@@ -55,9 +55,17 @@ type FindRequest struct {
 	Optional bool
 }
 
+// Found is what a store holds of what a FindRequest asks for.
+type Found struct {
+	Keys []string
+	// Read is when they were listed at the provider, which is longer ago than
+	// MaxAge where it does not answer.
+	Read time.Time
+}
+
 // Resolver answers what manifests ask for. Answers come in the order of the
 // requests; requests for the same value cost one call.
 type Resolver interface {
 	Resolve(ctx context.Context, requests []Request) []Answer
-	Find(ctx context.Context, request FindRequest) ([]string, error)
+	Find(ctx context.Context, request FindRequest) (Found, error)
 }

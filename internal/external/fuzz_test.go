@@ -24,7 +24,9 @@ func (o one) Resolve(_ context.Context, requests []external.Request) []external.
 	return answers
 }
 
-func (o one) Find(context.Context, external.FindRequest) ([]string, error) { return nil, nil }
+func (o one) Find(context.Context, external.FindRequest) (external.Found, error) {
+	return external.Found{}, nil
+}
 
 // Whatever a rewrite does to keys, it does not panic, adds no value, makes no
 // key that a Secret cannot have, and no error quotes a value.

@@ -31,7 +31,7 @@ func (m *Materializer) Materialize(ctx context.Context, c Collection) (Result, e
 	if ctx.Err() != nil {
 		return Result{}, ctx.Err()
 	}
-	result := Result{Uses: p.uses(m.Values, m.Now)}
+	result := Result{Uses: p.uses(m.Values)}
 	scene := newScene(c, m.Defaults)
 	var secrets []made
 	for _, manifest := range c.Manifests {
@@ -62,14 +62,14 @@ func (m *Materializer) resolve(ctx context.Context, p *plan) {
 	}
 	for i := range p.finds {
 		f := &p.finds[i]
-		f.keys, f.err = m.Resolver.Find(ctx, f.request)
-		if f.err == nil && len(f.keys) > maxHits {
+		f.found, f.err = m.Resolver.Find(ctx, f.request)
+		if f.err == nil && len(f.found.Keys) > maxHits {
 			f.err = problemf("narrow path, name.regexp or tags", "finds more than %d keys", maxHits)
 		}
 		if f.err != nil {
 			continue
 		}
-		for _, key := range f.keys {
+		for _, key := range f.found.Keys {
 			p.askFound(*f, key)
 		}
 	}

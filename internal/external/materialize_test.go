@@ -67,11 +67,11 @@ func (v *vaults) answer(r Request) Answer {
 	return a
 }
 
-func (v *vaults) Find(_ context.Context, r FindRequest) ([]string, error) {
+func (v *vaults) Find(_ context.Context, r FindRequest) (Found, error) {
 	v.finds = append(v.finds, r)
 	values := map[string]map[string]string{"text": v.text, "document": v.document, "entries": v.entries}[r.Store.Name]
 	if values == nil {
-		return nil, failure.Waitf(v1alpha1.ReasonStoreUnavailable, "%s %q does not answer", r.Store.Kind, r.Store.Name)
+		return Found{}, failure.Waitf(v1alpha1.ReasonStoreUnavailable, "%s %q does not answer", r.Store.Kind, r.Store.Name)
 	}
 	var keys []string
 	for _, key := range slices.Sorted(maps.Keys(values)) {
@@ -79,7 +79,7 @@ func (v *vaults) Find(_ context.Context, r FindRequest) ([]string, error) {
 			keys = append(keys, key)
 		}
 	}
-	return keys, nil
+	return Found{Keys: keys, Read: now.Add(-2 * time.Minute)}, nil
 }
 
 // plainTemplates is text/template and a few functions.

@@ -151,6 +151,7 @@ type FindUse struct {
 	Store     v1alpha1.StoreReference
 	Query     providers.Query
 	Keys      []string
-	Read      time.Time
-	MaxAge    time.Duration
+	// Read and MaxAge are those of a Use: when the keys were listed.
+	Read   time.Time
+	MaxAge time.Duration
 }

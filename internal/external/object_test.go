@@ -154,16 +154,16 @@ func TestUsesAreDue(t *testing.T) {
 		want  time.Time
 		never bool
 	}{
-		"after the default interval":     {spec: oneValue, want: read.Add(time.Hour)},
-		"after its own":                  {spec: "  refreshInterval: 5m\n" + oneValue, want: read.Add(5 * time.Minute)},
-		"not too soon":                   {spec: "  refreshInterval: 1ms\n" + oneValue, want: read.Add(10 * time.Second)},
-		"never at 0":                     {spec: "  refreshInterval: 0s\n" + oneValue, never: true},
-		"never where made once":          {spec: "  refreshPolicy: CreatedOnce\n" + oneValue, never: true},
-		"never but on a change":          {spec: "  refreshPolicy: OnChange\n" + oneValue, never: true},
-		"for a find, from now on":        {spec: "  refreshInterval: 5m\n  dataFrom: [{find: {name: {regexp: none}}}]\n" + oneValue, want: read.Add(5 * time.Minute)},
-		"at the end of an epoch":         {spec: "  refreshInterval: 7m\n  dataFrom: [{sourceRef: {generatorRef: {kind: UUID, name: u}}}]\n", want: time.Unix((now.Unix()/420+1)*420, 0)},
-		"for a template that draws":      {spec: "  refreshInterval: 2h\n  target: {template: {data: {a: '{{ draw }}'}}}\n" + oneValue, want: read.Add(2 * time.Hour)},
-		"never, generated values and 0s": {spec: "  refreshInterval: 0s\n  dataFrom: [{sourceRef: {generatorRef: {kind: UUID, name: u}}}]\n", never: true},
+		"after the default interval":      {spec: oneValue, want: read.Add(time.Hour)},
+		"after its own":                   {spec: "  refreshInterval: 5m\n" + oneValue, want: read.Add(5 * time.Minute)},
+		"not too soon":                    {spec: "  refreshInterval: 1ms\n" + oneValue, want: read.Add(10 * time.Second)},
+		"never at 0":                      {spec: "  refreshInterval: 0s\n" + oneValue, never: true},
+		"never where made once":           {spec: "  refreshPolicy: CreatedOnce\n" + oneValue, never: true},
+		"never but on a change":           {spec: "  refreshPolicy: OnChange\n" + oneValue, never: true},
+		"for a find, since it was listed": {spec: "  refreshInterval: 5m\n  dataFrom: [{find: {name: {regexp: none}}}]\n" + oneValue, want: now.Add(3 * time.Minute)},
+		"at the end of an epoch":          {spec: "  refreshInterval: 7m\n  dataFrom: [{sourceRef: {generatorRef: {kind: UUID, name: u}}}]\n", want: time.Unix((now.Unix()/420+1)*420, 0)},
+		"for a template that draws":       {spec: "  refreshInterval: 2h\n  target: {template: {data: {a: '{{ draw }}'}}}\n" + oneValue, want: read.Add(2 * time.Hour)},
+		"never, generated values and 0s":  {spec: "  refreshInterval: 0s\n  dataFrom: [{sourceRef: {generatorRef: {kind: UUID, name: u}}}]\n", never: true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -38,7 +38,7 @@ type find struct {
 	manifest *Manifest
 	field    string
 	request  FindRequest
-	keys     []string
+	found    Found
 	err      error
 }
 
@@ -150,7 +150,7 @@ func (m *Manifest) seed(d Defaults, now time.Time) (Seed, time.Time) {
 }
 
 // uses lists what was read, each value once.
-func (p *plan) uses(values *secret.Set, now time.Time) Uses {
+func (p *plan) uses(values *secret.Set) Uses {
 	type identity struct {
 		namespace string
 		store     v1alpha1.StoreReference
@@ -180,7 +180,7 @@ func (p *plan) uses(values *secret.Set, now time.Time) Uses {
 	}
 	for _, f := range p.finds {
 		if f.err == nil {
-			u.Finds = append(u.Finds, FindUse{f.request.Namespace, f.request.Store, f.request.Query, f.keys, now, f.request.MaxAge})
+			u.Finds = append(u.Finds, FindUse{f.request.Namespace, f.request.Store, f.request.Query, f.found.Keys, f.found.Read, f.request.MaxAge})
 		}
 	}
 	return u

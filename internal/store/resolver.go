@@ -182,33 +182,34 @@ func (r *Resolver) tooOld(s Store, what string, outcome fetch.Outcome) error {
 }
 
 // Find implements external.Resolver.
-func (r *Resolver) Find(ctx context.Context, q external.FindRequest) ([]string, error) {
+func (r *Resolver) Find(ctx context.Context, q external.FindRequest) (external.Found, error) {
 	a := r.access(ctx, q.Namespace, q.Store)
 	if a.err != nil {
-		return nil, a.err
+		return external.Found{}, a.err
 	}
 	if err := a.grant.plain(q.Query.Path); err != nil {
-		return nil, err
+		return external.Found{}, err
 	}
 	outcome, err := r.findKeys(ctx, a.opened, q, q.MaxAge)
 	if err != nil {
-		return nil, err
+		return external.Found{}, err
 	}
 	query := fmt.Sprintf("%q", []any{q.Query.Path, q.Query.Name, q.Query.Tags})
 	since := a.opened.emptySince(query, len(outcome.Keys) == 0, outcome.Read)
 	if q.Optional && !since.IsZero() && outcome.Read.Sub(since) < proof && r.Clock.Since(since) >= proof {
 		if outcome, err = r.findKeys(ctx, a.opened, q, 0); err != nil {
-			return nil, err
+			return external.Found{}, err
 		}
 		since = a.opened.emptySince(query, len(outcome.Keys) == 0, outcome.Read)
 	}
 	if len(outcome.Keys) == 0 {
 		if q.Optional && outcome.Read.Sub(since) < proof {
-			return nil, a.store.unproven("nothing is found")
+			return external.Found{}, a.store.unproven("nothing is found")
 		}
-		return nil, nil
+		return external.Found{Read: outcome.Read}, nil
 	}
-	return a.allowed(outcome.Keys)
+	keys, err := a.allowed(outcome.Keys)
+	return external.Found{Keys: keys, Read: outcome.Read}, err
 }
 
 // allowed leaves the keys that may be read. That none may is a refusal: what

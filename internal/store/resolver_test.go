@@ -395,11 +395,33 @@ func TestFindGivesWhatMayBeRead(t *testing.T) {
 			got, err := b.resolver().Find(t.Context(), find)
 			if tt.denied {
 				fails(t, err, failure.Stall, v1alpha1.ReasonStoreDenied, "any key that was found")
-			} else if diff := cmp.Diff(tt.want, got); diff != "" || err != nil {
+			} else if diff := cmp.Diff(tt.want, got.Keys); diff != "" || err != nil {
 				t.Errorf("Find: %v (-want +got):\n%s", err, diff)
 			}
 		})
 	}
+}
+
+func TestASearchIsAsOldAsItsListing(t *testing.T) {
+	b := newBench()
+	b.own(func(*v1alpha1.SecretStoreSpec) {})
+	listed := func(when string, want time.Time) {
+		t.Helper()
+		found, err := b.resolver().Find(t.Context(), external.FindRequest{Namespace: "team", Store: ownStore, Query: providers.Query{Name: "."}, MaxAge: 10 * time.Minute})
+		if err != nil || len(found.Keys) != 3 || !found.Read.Equal(want) {
+			t.Errorf("%s: Find = %d keys of %s, %v, want 3 of %s", when, len(found.Keys), found.Read, err, want)
+		}
+	}
+	first := b.clock.Now()
+	listed("at once", first)
+	b.clock.Step(9 * time.Minute)
+	listed("out of the cache", first)
+	b.shelf.err = &providers.Error{Kind: providers.ErrUnavailable}
+	b.clock.Step(9 * time.Minute)
+	listed("in an outage", first)
+	b.shelf.err = nil
+	b.clock.Step(9 * time.Minute)
+	listed("when it is over", b.clock.Now())
 }
 
 func TestNothingFoundIsProvenTwice(t *testing.T) {
@@ -410,9 +432,9 @@ func TestNothingFoundIsProvenTwice(t *testing.T) {
 	find := func() error {
 		r := b.resolver()
 		r.Stores = stores
-		keys, err := r.Find(t.Context(), external.FindRequest{Namespace: "team", Store: ownStore, Query: providers.Query{Name: "."}, MaxAge: time.Hour, Optional: true})
-		if len(keys) > 0 {
-			t.Errorf("Find = %v", keys)
+		found, err := r.Find(t.Context(), external.FindRequest{Namespace: "team", Store: ownStore, Query: providers.Query{Name: "."}, MaxAge: time.Hour, Optional: true})
+		if len(found.Keys) > 0 {
+			t.Errorf("Find = %v", found.Keys)
 		}
 		return err
 	}

@@ -268,13 +268,13 @@ func entries(text string) secret.Value {
 	return secret.NewValue(raw)
 }
 
-func (s store) Find(_ context.Context, r external.FindRequest) ([]string, error) {
+func (s store) Find(_ context.Context, r external.FindRequest) (external.Found, error) {
 	name, err := regexp.Compile(r.Query.Name)
 	if err != nil {
-		return nil, failure.Stallf(v1alpha1.ReasonSecretInvalid, "name is no regular expression").WithHint("correct it")
+		return external.Found{}, failure.Stallf(v1alpha1.ReasonSecretInvalid, "name is no regular expression").WithHint("correct it")
 	}
 	keys := slices.Sorted(maps.Keys(s[r.Store.Name]))
-	return slices.DeleteFunc(keys, func(key string) bool { return !name.MatchString(key) }), nil
+	return external.Found{Keys: slices.DeleteFunc(keys, func(key string) bool { return !name.MatchString(key) })}, nil
 }
 
 // materialize is what gitseal makes of a question.
