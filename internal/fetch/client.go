@@ -77,8 +77,7 @@ type Client struct {
 func newClient(f *Fetcher, identity, kind string) *Client {
 	base, end := context.WithCancel(context.Background())
 	return &Client{f: f, identity: identity, kind: kind, base: base, end: end,
-		limiter: rate.NewLimiter(rate.Inf, 1),
-		queue:   queue{waiting: map[question]*flight{}, flying: map[question]*flight{}}}
+		queue: queue{waiting: map[question]*flight{}, flying: map[question]*flight{}}}
 }
 
 func (c *Client) open(o Opening) error {
@@ -120,16 +119,24 @@ func (c *Client) loggedIn() {
 	c.f.o.Called(Call{Identity: c.identity, Provider: c.kind, Operation: "login", Outcome: "ok"})
 }
 
-// setLimits replaces the limits where they changed.
+// setLimits replaces the limits where they changed. What was used of the rate
+// stays used: stores that share a client may take turns with different limits.
 func (c *Client) setLimits(l Limits) {
-	if l == c.limits {
+	if c.limiter != nil && l == c.limits {
 		return
 	}
-	c.limits = l
-	c.limiter = rate.NewLimiter(rate.Inf, 1)
+	limit, burst := rate.Inf, 1
 	if l.Rate > 0 {
-		c.limiter = rate.NewLimiter(rate.Limit(l.Rate), max(1, int(l.Rate)))
+		limit, burst = rate.Limit(l.Rate), max(1, int(l.Rate))
 	}
+	c.limits = l
+	if c.limiter == nil {
+		c.limiter = rate.NewLimiter(limit, burst)
+		return
+	}
+	now := c.f.o.Clock.Now()
+	c.limiter.SetLimitAt(now, limit)
+	c.limiter.SetBurstAt(now, burst)
 }
 
 // Get answers requests in their order. It returns when all are answered, or

@@ -390,6 +390,24 @@ func TestTheRateIsKept(t *testing.T) {
 	})
 }
 
+// Stores that share a client may have different limits. Whoever asks last
+// decides, and must not forgive what the other one has used.
+func TestTurnsWithOtherLimitsAreNoNewTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &backend{}
+		f := start(t, fetch.Options{})
+		begin := time.Now()
+		for i := range 12 {
+			l := limits()
+			l.Rate = float64(2 + i%2)
+			wantValue(t, one(t.Context(), client(t, f, b, l), fmt.Sprint(i), time.Hour, 0), fmt.Sprint(i))
+		}
+		if took := time.Since(begin); took < 3*time.Second {
+			t.Errorf("12 calls at 2 or 3 a second took %v", took)
+		}
+	})
+}
+
 func TestNoErrorQuotesWhatABackendSays(t *testing.T) {
 	for name, err := range map[string]error{
 		"a plain error":     errors.New("canary"),
