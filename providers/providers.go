@@ -125,8 +125,8 @@ type Credentials interface {
 	CA(v1alpha1.CAProvider) ([]byte, error)
 	// ConfigMap returns an entry of a ConfigMap.
 	ConfigMap(v1alpha1.ConfigMapKeySelector) (string, error)
-	// Token asks for a ServiceAccount's token. Audiences and expiry are those
-	// wanted where the selector names none.
+	// Token asks for a ServiceAccount's token, for the audiences that the provider
+	// needs and those of the selector besides; with none it is the API server's own.
 	Token(ctx context.Context, sa v1alpha1.ServiceAccountSelector, audiences []string, expiry time.Duration) (Token, error)
 	// Annotations returns those of a ServiceAccount.
 	Annotations(ctx context.Context, sa v1alpha1.ServiceAccountSelector) (map[string]string, error)

@@ -169,16 +169,13 @@ const (
 	minTokenExpiry = 10 * time.Minute
 )
 
-// Token implements providers.Credentials. The selector's audiences win.
+// Token implements providers.Credentials.
 func (c *credentials) Token(ctx context.Context, sa v1alpha1.ServiceAccountSelector, audiences []string, expiry time.Duration) (providers.Token, error) {
 	n := Named{Thing: ThingServiceAccount, Namespace: c.store.Home, Name: sa.Name}
 	if !slices.ContainsFunc(c.named, func(have Named) bool { return have.bare() == n }) {
 		return providers.Token{}, c.store.unreadable("ServiceAccount %q is not one that the spec names", sa.Name)
 	}
-	if len(sa.Audiences) > 0 {
-		audiences = sa.Audiences
-	}
-	token, err := c.objects.Token(ctx, n.Key(), audiences, max(expiry, minTokenExpiry))
+	token, err := c.objects.Token(ctx, n.Key(), slices.Concat(audiences, sa.Audiences), max(expiry, minTokenExpiry))
 	switch {
 	case err == nil:
 		return token, nil

@@ -5,7 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -195,9 +195,6 @@ func (c tokens) Annotations(context.Context, v1alpha1.ServiceAccountSelector) (m
 }
 
 func (c tokens) Token(_ context.Context, account v1alpha1.ServiceAccountSelector, audiences []string, expiry time.Duration) (providers.Token, error) {
-	if len(account.Audiences) > 0 {
-		return providers.Token{}, errors.New("the audiences of the provider would be lost")
-	}
-	token := c.token("system:serviceaccount:"+c.namespace+":"+account.Name, audiences, expiry)
+	token := c.token("system:serviceaccount:"+c.namespace+":"+account.Name, slices.Concat(audiences, account.Audiences), expiry)
 	return providers.Token{Value: secret.NewValue([]byte(token)), Expires: time.Now().Add(expiry)}, nil
 }

@@ -139,9 +139,7 @@ func (l *login) serviceAccount(ctx context.Context) (sdk.Credentials, error) {
 	if audience == "" {
 		audience = defaultAudience
 	}
-	audiences := append([]string{audience}, account.Audiences...)
-	account.Audiences = nil
-	token, err := l.store.Credentials.Token(ctx, account, audiences, tokenExpiry)
+	token, err := l.store.Credentials.Token(ctx, account, []string{audience}, tokenExpiry)
 	if err != nil {
 		return sdk.Credentials{}, err
 	}

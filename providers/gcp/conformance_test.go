@@ -3,6 +3,7 @@ package gcp_test
 import (
 	"context"
 	"hash/crc32"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -193,10 +194,7 @@ func (o *objects) ConfigMap(s v1alpha1.ConfigMapKeySelector) (string, error) {
 }
 
 func (o *objects) Token(_ context.Context, sa v1alpha1.ServiceAccountSelector, audiences []string, expiry time.Duration) (providers.Token, error) {
-	o.asked = audiences
-	if len(sa.Audiences) > 0 { // as the store's own credentials do it
-		o.asked = sa.Audiences
-	}
+	o.asked = slices.Concat(audiences, sa.Audiences) // as the store's own credentials do it
 	return providers.Token{Value: secret.NewValue([]byte(o.token(o.asked))), Expires: time.Now().Add(expiry)}, nil
 }
 

@@ -133,12 +133,11 @@ func (t *tokens) byCluster(l *login, spec *v1alpha1.GCPSMProvider, wi v1alpha1.G
 	return nil
 }
 
-// serviceAccount asks for a ServiceAccount's token, for an audience and for
-// those of the spec.
-func (t *tokens) serviceAccount(ref v1alpha1.ServiceAccountSelector, audience ...string) func(context.Context) (string, error) {
-	ref.Audiences = append(audience, ref.Audiences...)
+// serviceAccount asks for a ServiceAccount's token, for audiences and for those
+// of the spec.
+func (t *tokens) serviceAccount(ref v1alpha1.ServiceAccountSelector, audiences ...string) func(context.Context) (string, error) {
 	return func(ctx context.Context) (string, error) {
-		made, err := t.credentials.Token(ctx, ref, ref.Audiences, 15*time.Minute)
+		made, err := t.credentials.Token(ctx, ref, audiences, 15*time.Minute)
 		if err != nil {
 			return "", err
 		}

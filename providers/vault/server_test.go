@@ -101,7 +101,7 @@ func (o objects) CA(c v1alpha1.CAProvider) ([]byte, error) { return []byte(o[c.N
 func (o objects) ConfigMap(v1alpha1.ConfigMapKeySelector) (string, error) { return "", nil }
 
 func (o objects) Token(_ context.Context, sa v1alpha1.ServiceAccountSelector, audiences []string, expiry time.Duration) (providers.Token, error) {
-	value, ok := o[fmt.Sprintf("%s %s %s", sa.Name, strings.Join(audiences, ","), expiry)]
+	value, ok := o[fmt.Sprintf("%s %s %s", sa.Name, strings.Join(append(audiences, sa.Audiences...), ","), expiry)]
 	if !ok {
 		return providers.Token{}, &providers.Error{Kind: providers.ErrInvalid, Detail: "another token was asked for than this test has"}
 	}
