@@ -119,6 +119,10 @@ func TestStoresInGitThatAreRefused(t *testing.T) {
 			"spec.provider.kubernetes takes one of auth and authRef"},
 		"a user in a URL": {eso, "SecretStore", strings.Replace(vaultToken, "https://", "https://me:hunter2@", 1), "without a user"},
 		"no region":       {eso, "SecretStore", provider("aws: {auth: {jwt: {serviceAccountRef: {name: x}}}}"), "spec.provider.aws.region is missing"},
+		"no requests": {"gitseal.dev/v1alpha1", "SecretStore", "limits: {requestsPerSecond: 0}\n" + vaultToken,
+			"spec.limits.requestsPerSecond must be between 1 and 10000"},
+		"requests without number": {"gitseal.dev/v1alpha1", "SecretStore", "limits: {concurrency: 100000}\n" + vaultToken,
+			"spec.limits.concurrency must be between 1 and 256"},
 		"a directory outside": {"gitseal.dev/v1alpha1", "SecretStore", provider("file: {directory: ../etc}"),
 			"spec.provider.file.directory must be relative"},
 	}

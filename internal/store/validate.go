@@ -33,7 +33,7 @@ func (s Store) Validate() error {
 	if names := s.providers(); len(names) != 1 {
 		return s.invalid("spec.provider takes exactly one provider, and has %s", listed(names))
 	}
-	for _, check := range []func() error{s.checkRefresh, s.checkRetries, s.checkAccess, s.checkConditions, s.checkProvider, s.checkIdentity} {
+	for _, check := range []func() error{s.checkRefresh, s.checkRetries, s.checkLimits, s.checkAccess, s.checkConditions, s.checkProvider, s.checkIdentity} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -94,6 +94,21 @@ func (s Store) checkRetries() error {
 	}
 	return nil
 }
+
+func (s Store) checkLimits() error {
+	l := s.Spec.Limits
+	switch {
+	case l == nil:
+		return nil
+	case outside(l.RequestsPerSecond, 10_000):
+		return s.invalid("spec.limits.requestsPerSecond must be between 1 and 10000")
+	case outside(l.Concurrency, 256):
+		return s.invalid("spec.limits.concurrency must be between 1 and 256")
+	}
+	return nil
+}
+
+func outside(n *int32, most int32) bool { return n != nil && (*n < 1 || *n > most) }
 
 func (s Store) checkAccess() error {
 	for i, a := range s.Spec.Access {

@@ -51,7 +51,7 @@ func Policy(spec v1alpha1.AWSProvider, uses []providers.Use, account Account) ([
 			described[arn(suffixed(spec.Prefix+u.Ref.Key))] = true
 		default:
 			read[arn(suffixed(spec.Prefix+u.Ref.Key))] = true
-			batched = batched || u.Ref.Version == ""
+			batched = batched || u.Ref.Version == "" || u.Ref.Version == currentStage
 		}
 	}
 	p := policy{Version: "2012-10-17", Statement: []statement{}}
