@@ -237,7 +237,7 @@ func (mat *material) take(run *run, answer *resolving) {
 	m := run.memory
 	mat.uses, mat.begun = answer.result.Uses, answer.begun
 	mat.print = mat.uses.Fingerprint()
-	mat.stale = len(mat.staleStores(&m.refresh)) > 0
+	mat.stale = len(mat.staleStores()) > 0
 	m.unanswered = nil
 	if m.refresh.pending() && !mat.stale && !mat.begun.Before(m.refresh.at) {
 		m.refresh.done = true
@@ -251,20 +251,18 @@ func (mat *material) outcome(fresh string) string {
 	return fresh
 }
 
-// staleStores names the stores whose values are older than they should be.
-func (mat *material) staleStores(asked *refresh) []v1alpha1.StoreReference {
-	var stale []v1alpha1.StoreReference
-	note := func(store v1alpha1.StoreReference, read time.Time, maxAge time.Duration) {
-		old := maxAge >= 0 && read.Add(maxAge).Before(mat.begun) || asked.pending() && read.Before(asked.at)
-		if old && !slices.Contains(stale, store) {
-			stale = append(stale, store)
+// staleStores names the stores whose last good values are kept, and why.
+func (mat *material) staleStores() map[v1alpha1.StoreReference]string {
+	stale := map[v1alpha1.StoreReference]string{}
+	for _, u := range mat.uses.Values {
+		if u.Kept != "" {
+			stale[u.Store] = u.Kept
 		}
 	}
-	for _, u := range mat.uses.Values {
-		note(u.Store, u.Read, u.MaxAge)
-	}
 	for _, f := range mat.uses.Finds {
-		note(f.Store, f.Read, f.MaxAge)
+		if f.Kept != "" {
+			stale[f.Store] = f.Kept
+		}
 	}
 	return stale
 }

@@ -252,8 +252,8 @@ func TestStaleValuesAreSaid(t *testing.T) {
 	if got, want := run.secretsMessage(w), "resolved 1 key of 1 ExternalSecret under policy External"; got != want {
 		t.Errorf("secretsMessage() = %q, want %q", got, want)
 	}
-	w.material.begun = w.material.begun.Add(time.Hour)
-	if got := run.secretsMessage(w); !strings.HasSuffix(got, `; SecretStore "vault" cannot be asked now, and the values read last are kept`) {
+	w.material.uses.Values[0].Kept = "Vault is sealed"
+	if got := run.secretsMessage(w); !strings.HasSuffix(got, `; the values read last are kept: SecretStore "vault": Vault is sealed`) {
 		t.Errorf("secretsMessage() = %q, want the store", got)
 	}
 }
@@ -263,9 +263,9 @@ func TestStaleSearchesAreSaid(t *testing.T) {
 	d, _, w := externalDesk(t)
 	run := d.run(t)
 	vault := v1alpha1.StoreReference{Kind: v1alpha1.KindSecretStore, Name: "vault"}
-	find := external.FindUse{Store: vault, Read: d.clock.Now().Add(-11 * time.Minute), MaxAge: 10 * time.Minute}
+	find := external.FindUse{Store: vault, Read: d.clock.Now().Add(-11 * time.Minute), MaxAge: 10 * time.Minute, Kept: "Vault is sealed"}
 	w.material.take(run, &resolving{begun: d.clock.Now(), result: external.Result{Uses: external.Uses{Finds: []external.FindUse{find}}}})
-	if got := run.secretsMessage(w); !w.material.stale || !strings.HasSuffix(got, `; SecretStore "vault" cannot be asked now, and the values read last are kept`) {
+	if got := run.secretsMessage(w); !w.material.stale || !strings.HasSuffix(got, `; the values read last are kept: SecretStore "vault": Vault is sealed`) {
 		t.Errorf("secretsMessage() = %q, want the store", got)
 	}
 }

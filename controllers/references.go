@@ -128,14 +128,15 @@ func (r *run) newValues() string {
 	return ", for new values"
 }
 
-func storeNames(stores []v1alpha1.StoreReference) string {
-	var names []string
-	for _, s := range stores {
-		names = append(names, fmt.Sprintf("%s %q", s.Kind, s.Name))
+// keptStores names stores and why their last values are kept.
+func keptStores(stale map[v1alpha1.StoreReference]string) string {
+	var texts []string
+	for s, why := range stale {
+		texts = append(texts, fmt.Sprintf("%s %q: %s", s.Kind, s.Name, why))
 	}
-	slices.Sort(names)
-	if len(names) > maxWaiting {
-		names = append(names[:maxWaiting], "others")
+	slices.Sort(texts)
+	if len(texts) > maxWaiting {
+		texts = append(texts[:maxWaiting], "others")
 	}
-	return strings.Join(names, ", ")
+	return strings.Join(texts, "; ")
 }

@@ -485,8 +485,8 @@ func (r *run) secretsMessage(w *wanted) string {
 		return fmt.Sprintf("opened %s of %s under policy %s", count(w.opened, "value"), count(w.files, "file"), policy)
 	}
 	message := fmt.Sprintf("resolved %s of %s under policy %s", count(mat.uses.Resolved, "key"), count(len(mat.collection.Manifests), "ExternalSecret"), policy)
-	if stale := mat.staleStores(&r.memory.refresh); len(stale) > 0 {
-		message += fmt.Sprintf("; %s cannot be asked now, and the values read last are kept", storeNames(stale))
+	if stale := mat.staleStores(); len(stale) > 0 {
+		message += fmt.Sprintf("; the values read last are kept: %s", keptStores(stale))
 	}
 	return shorten(message)
 }

@@ -38,6 +38,9 @@ type Answer struct {
 	Dialect providers.Dialect
 	// Read is when the value was read from the provider.
 	Read time.Time
+	// Kept says why it is older than MaxAge, in words of the provider's backend:
+	// the provider does not answer, and this is what it said last. "": it is not.
+	Kept string
 	// Err is a *failure.Error naming store and key. For an Optional request a
 	// missing key is no error, once it is proven.
 	Err     error
@@ -59,8 +62,9 @@ type FindRequest struct {
 type Found struct {
 	Keys []string
 	// Read is when they were listed at the provider, which is longer ago than
-	// MaxAge where it does not answer.
+	// MaxAge where it does not answer; then Kept says why, as of an Answer.
 	Read time.Time
+	Kept string
 }
 
 // Resolver answers what manifests ask for. Answers come in the order of the

@@ -141,6 +141,8 @@ type Use struct {
 	// any age will do.
 	Read   time.Time
 	MaxAge time.Duration
+	// Kept is that of the Answer.
+	Kept string
 	// Token of the whole value; "" where the key is proven to be missing.
 	Token secret.Token
 }
@@ -154,4 +156,5 @@ type FindUse struct {
 	// Read and MaxAge are those of a Use: when the keys were listed.
 	Read   time.Time
 	MaxAge time.Duration
+	Kept   string // as of a Use
 }

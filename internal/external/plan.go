@@ -163,7 +163,7 @@ func (p *plan) uses(values *secret.Set) Uses {
 			continue
 		}
 		a := p.answers[i]
-		use := Use{Namespace: r.Namespace, Store: r.Store, Ref: r.Ref, Version: a.Version, Read: a.Read, MaxAge: r.MaxAge}
+		use := Use{Namespace: r.Namespace, Store: r.Store, Ref: r.Ref, Version: a.Version, Read: a.Read, MaxAge: r.MaxAge, Kept: a.Kept}
 		if !a.Missing {
 			use.Token = values.Add(a.Value, secret.String)
 		}
@@ -180,7 +180,7 @@ func (p *plan) uses(values *secret.Set) Uses {
 	}
 	for _, f := range p.finds {
 		if f.err == nil {
-			u.Finds = append(u.Finds, FindUse{f.request.Namespace, f.request.Store, f.request.Query, f.found.Keys, f.found.Read, f.request.MaxAge})
+			u.Finds = append(u.Finds, FindUse{f.request.Namespace, f.request.Store, f.request.Query, f.found.Keys, f.found.Read, f.request.MaxAge, f.found.Kept})
 		}
 	}
 	return u

@@ -155,7 +155,7 @@ func (r *Resolver) answer(o *Opened, q external.Request, outcome fetch.Outcome) 
 	}
 	switch {
 	case outcome.Err == nil:
-		return external.Answer{Value: outcome.Value, Version: outcome.Version, Dialect: o.dialect, Read: outcome.Read}
+		return external.Answer{Value: outcome.Value, Version: outcome.Version, Dialect: o.dialect, Read: outcome.Read, Kept: kept(outcome)}
 	case q.Optional && errors.Is(outcome.Err, providers.ErrNotFound):
 		if m := outcome.Missing; m.Last.Sub(m.First) >= proof {
 			return external.Answer{Missing: true, Dialect: o.dialect, Read: m.Last}
@@ -171,13 +171,21 @@ func (s Store) unproven(what string) error {
 		WithHint("what lives of it is deleted once the provider has said so twice, %s apart", proof)
 }
 
+// kept says why an outcome is the last good one, where it is.
+func kept(outcome fetch.Outcome) string {
+	if !outcome.Stale {
+		return ""
+	}
+	_, text := verdictOf(outcome.Cause)
+	return text
+}
+
 // tooOld refuses last good values that are older than the Application bears.
 func (r *Resolver) tooOld(s Store, what string, outcome fetch.Outcome) error {
 	if !outcome.Stale || r.Clock.Since(outcome.Read) <= r.MaxStaleness {
 		return nil
 	}
-	_, text := verdictOf(outcome.Cause)
-	return failure.Waitf(v1alpha1.ReasonValuesStale, "%s: %s was last read longer ago than spec.secrets.external.maxStaleness allows: %s", s, what, text).
+	return failure.Waitf(v1alpha1.ReasonValuesStale, "%s: %s was last read longer ago than spec.secrets.external.maxStaleness allows: %s", s, what, kept(outcome)).
 		WithHint("what runs keeps running; it goes on by itself once the provider answers")
 }
 
@@ -206,10 +214,10 @@ func (r *Resolver) Find(ctx context.Context, q external.FindRequest) (external.F
 		if q.Optional && outcome.Read.Sub(since) < proof {
 			return external.Found{}, a.store.unproven("nothing is found")
 		}
-		return external.Found{Read: outcome.Read}, nil
+		return external.Found{Read: outcome.Read, Kept: kept(outcome)}, nil
 	}
 	keys, err := a.allowed(outcome.Keys)
-	return external.Found{Keys: keys, Read: outcome.Read}, err
+	return external.Found{Keys: keys, Read: outcome.Read, Kept: kept(outcome)}, err
 }
 
 // allowed leaves the keys that may be read. That none may is a refusal: what

@@ -368,8 +368,8 @@ func TestValuesOutliveAnOutageUpToMaxStaleness(t *testing.T) {
 	}
 	fault(providers.ErrUnavailable, 0)(b)
 	b.clock.Step(30 * time.Minute)
-	if a := get(); a.Err != nil || string(a.Value.Reveal()) != "1" {
-		t.Errorf("Resolve in an outage = %v, want the last good value", a.Err)
+	if a := get(); a.Err != nil || string(a.Value.Reveal()) != "1" || a.Kept != "unavailable" {
+		t.Errorf("Resolve in an outage = %v, kept %q, want the last good value, and why", a.Err, a.Kept)
 	}
 	b.clock.Step(31 * time.Minute)
 	fails(t, get().Err, failure.Wait, v1alpha1.ReasonValuesStale, "maxStaleness")

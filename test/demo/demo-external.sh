@@ -175,7 +175,7 @@ show_outage() {
 }
 
 secrets_ready() { get application/web '{.status.conditions[?(@.type=="SecretsReady")].message}'; }
-says_silent() { [[ $(secrets_ready) == *"cannot be asked now"* ]]; }
+says_silent() { [[ $(secrets_ready) == *"Vault is sealed"* ]]; }
 ready() { [[ $(get application/web '{.status.conditions[?(@.type=="Ready")].status}') == True ]]; }
 
 show_mistake() {

@@ -252,7 +252,7 @@ func TestAnOutageIsToldWhileValuesAreKept(t *testing.T) {
 	commit := s.push("first")
 	s.waitReady(commit)
 	back := v.out()
-	s.secretsReady(metav1.ConditionTrue, v1alpha1.ReasonSucceeded, `ClusterSecretStore "external-stale" cannot be asked now, and the values read last are kept`)
+	s.secretsReady(metav1.ConditionTrue, v1alpha1.ReasonSucceeded, `the values read last are kept: ClusterSecretStore "external-stale": `)
 	s.waitReady(commit)
 	// A revision that needs no other values is applied meanwhile.
 	s.write(map[string]string{"c.yaml": configMap("c", "1")})

@@ -138,7 +138,7 @@ func TestATreeOfExternalSecretsIsSyncedFromVault(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.kubectl("", "-n", s.ns, "annotate", "--overwrite", "application", "app", v1alpha1.AnnotationRefreshRequestedAt+"=sealed")
-	s.secretsReady(metav1.ConditionTrue, v1alpha1.ReasonSucceeded, `SecretStore "vault" cannot be asked now`)
+	s.secretsReady(metav1.ConditionTrue, v1alpha1.ReasonSucceeded, `the values read last are kept: SecretStore "vault": Vault is sealed`)
 	s.by("other", "secret", "all", `{"stringData":{"password":"drifted"}}`)
 	s.wantData("all", map[string]string{"user": "app", "password": "second"})
 	if err := v.vault.Unseal(t.Context()); err != nil {
