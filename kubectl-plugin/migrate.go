@@ -57,7 +57,8 @@ be rendered first. Nothing is changed without -i.
 Exit code 1 says that something does not work.`,
 		Example: `  kubectl gitseal migrate from-eso envs/
   kubectl gitseal migrate from-eso -i envs/prod stores.yaml
-  helm template shop | kubectl gitseal migrate from-eso -`,
+  helm template shop | kubectl gitseal migrate from-eso -
+  kubectl get externalsecrets,secretstores.external-secrets.io -A -o yaml | kubectl gitseal migrate from-eso -`,
 		Args: arguments(1, -1),
 		RunE: runE(o),
 	}
@@ -107,7 +108,7 @@ func (o *migrateOptions) Run(context.Context) error {
 	var all []migration
 	var changed []*document
 	for _, file := range files {
-		migrations := migrateDocument(file, o.operatorNamespace)
+		migrations := o.migrateDocument(file)
 		all = append(all, migrations...)
 		if file.after != nil {
 			changed = append(changed, file)
@@ -168,7 +169,7 @@ func isManifestName(name string) bool {
 // migrateDocument says what becomes of the manifests in a file, and makes its
 // new content where one changes. Only an apiVersion is ever replaced, in the
 // text, so that comments and order stay.
-func migrateDocument(file *document, operatorNamespace string) []migration {
+func (o *migrateOptions) migrateDocument(file *document) []migration {
 	var found []migration
 	var edits []edit
 	decoder := yaml.NewDecoder(bytes.NewReader(file.before))
@@ -184,10 +185,8 @@ func migrateDocument(file *document, operatorNamespace string) []migration {
 			}
 			break
 		}
-		if m, e := migrateNode(file.name, &node, operatorNamespace); m != nil {
-			found = append(found, *m)
-			edits = append(edits, e...)
-		}
+		m, e := o.migrateNode(file.name, &node)
+		found, edits = append(found, m...), append(edits, e...)
 	}
 	if len(edits) > 0 {
 		file.after = applyEdits(file.before, edits)

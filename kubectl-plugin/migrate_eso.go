@@ -1,9 +1,11 @@
 package kubectlplugin
 
 import (
+	"cmp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -13,13 +15,29 @@ import (
 	"github.com/gitseal/gitseal/internal/store"
 )
 
-// migrateNode says what becomes of one document, nil where it is none of
-// External Secrets Operator's.
-func migrateNode(file string, node *yaml.Node, operatorNamespace string) (*migration, []edit) {
+// migrateNode says what becomes of the manifests of one document, which has one
+// of them or, as what 'kubectl get' writes, a list.
+func (o *migrateOptions) migrateNode(file string, node *yaml.Node) (found []migration, edits []edit) {
 	if node.Kind != yaml.DocumentNode || len(node.Content) != 1 {
 		return nil, nil
 	}
-	root := node.Content[0]
+	manifests := node.Content
+	if kind, items := scalar(manifests[0], "kind"), scalar(manifests[0], "items"); kind != nil && kind.Value == "List" && items != nil {
+		manifests = items.Content
+	}
+	for _, root := range manifests {
+		m, e := o.migrateManifest(file, root)
+		if m != nil {
+			found = append(found, *m)
+		}
+		edits = append(edits, e...)
+	}
+	return found, edits
+}
+
+// migrateManifest says what becomes of one manifest, nil where it is none of
+// External Secrets Operator's.
+func (o *migrateOptions) migrateManifest(file string, root *yaml.Node) (*migration, []edit) {
 	version, kind := scalar(root, "apiVersion"), scalar(root, "kind")
 	if version == nil || kind == nil {
 		return nil, nil
@@ -29,17 +47,17 @@ func migrateNode(file string, node *yaml.Node, operatorNamespace string) (*migra
 		return nil, nil
 	}
 	m := &migration{File: file, Line: root.Line, Kind: kind.Value, Works: migrationAsIs}
-	var object map[string]any
-	if err := root.Decode(&object); err != nil {
+	var content map[string]any
+	if err := root.Decode(&content); err != nil {
 		m.Works, m.Message = migrationUnread, unreadable
 		return m, nil
 	}
-	o := asObject(object, render.Origin{File: file, Line: root.Line})
-	m.Name = o.GetName()
-	if store.IsStore(o) {
-		return m, migrateStore(m, o, root, version, operatorNamespace)
+	object := asObject(content, render.Origin{File: file, Line: root.Line})
+	m.Name = object.GetName()
+	if store.IsStore(object) {
+		return m, o.migrateStore(m, object, root, version)
 	}
-	_, err := external.Collect([]render.Object{o})
+	_, err := external.Collect([]render.Object{object})
 	m.refuse(err)
 	return m, nil
 }
@@ -51,30 +69,33 @@ func asObject(object map[string]any, origin render.Origin) render.Object {
 }
 
 // migrateStore makes a store gitseal's own, which takes another apiVersion.
-func migrateStore(m *migration, o render.Object, root, version *yaml.Node, operatorNamespace string) []edit {
-	namespace := o.GetNamespace()
-	if namespace == "" {
-		namespace = "default" // what it is called does not matter here
-	}
+func (o *migrateOptions) migrateStore(m *migration, object render.Object, root, version *yaml.Node) []edit {
 	edits := []edit{{node: version, old: version.Value, new: v1alpha1.GroupVersion.String()}}
+	home := cmp.Or(object.GetNamespace(), *o.config.Namespace, metav1.NamespaceDefault)
 	message := "it gets a status, access rules and a watch of its credentials"
-	if o.GetKind() == string(v1alpha1.KindClusterSecretStore) {
-		moved := namespaceEdits(scalar(root, "spec"), operatorNamespace)
+	if object.GetKind() == string(v1alpha1.KindClusterSecretStore) {
+		moved := namespaceEdits(scalar(root, "spec"), o.operatorNamespace)
 		for _, e := range moved {
 			e.node.Value = e.new
 		}
-		edits, namespace = append(edits, moved...), operatorNamespace
-		message = "copy its credentials to namespace " + operatorNamespace + "; it serves whom spec.access or spec.conditions name, and nobody else"
+		edits, home = append(edits, moved...), o.operatorNamespace
+		message = "copy its credentials to namespace " + home
 	}
-	var object map[string]any
-	if err := root.Decode(&object); err != nil {
+	var content map[string]any
+	if err := root.Decode(&content); err != nil {
 		m.Works, m.Message = migrationUnread, unreadable
 		return nil
 	}
-	o = asObject(object, o.Origin)
-	if _, err := store.FromGit(o, namespace, namespace); err != nil {
+	migrated, err := store.ForCluster(asObject(content, object.Origin), home)
+	if err != nil {
 		m.refuse(err)
 		return nil
+	}
+	if named, _ := migrated.Named(); len(named) == 0 {
+		message = "have the provider let the operator's own identity in"
+	}
+	if migrated.Kind == v1alpha1.KindClusterSecretStore {
+		message += "; it serves whom spec.access or spec.conditions name, and nobody else"
 	}
 	m.Works, m.Message = migrationChanged, message
 	return edits

@@ -228,7 +228,7 @@ func readBlueprint(n *node) *blueprint {
 	b.labels, b.annotations, b.finalizers = meta.dict("labels"), meta.dict("annotations"), meta.texts("finalizers")
 	meta.done()
 	for _, from := range n.list("templateFrom") {
-		b.from = append(b.from, readTemplateFrom(from))
+		b.from = append(b.from, readTemplateFrom(from)...)
 	}
 	n.done()
 	return b
@@ -236,39 +236,33 @@ func readBlueprint(n *node) *blueprint {
 
 var templateKinds = map[string]string{"configMap": "ConfigMap", "secret": "Secret"}
 
-func readTemplateFrom(n *node) templateFrom {
-	f := templateFrom{path: n.path}
-	literal, set := n.template("literal"), 0
+// readTemplateFrom reads one item, which is several where it has several of
+// configMap, secret and literal, in that order.
+func readTemplateFrom(n *node) (all []templateFrom) {
+	target := n.enum("target", targetData, targetAnnotations, targetLabels)
 	for _, field := range []string{"configMap", "secret"} {
 		ref := n.child(field)
 		if ref == nil {
 			continue
 		}
-		set++
-		f.kind, f.name, f.items = templateKinds[field], ref.refName(), readTemplateItems(ref)
+		f := templateFrom{path: n.path, kind: templateKinds[field], name: ref.refName(), items: readTemplateItems(ref), target: target}
 		if f.name == "" {
 			n.problem(ref.at("name"), "set it", "is missing")
 		}
 		ref.done()
+		all = append(all, f)
 	}
-	if literal != nil {
-		set++
-		f.literal = *literal
+	if literal := n.template("literal"); literal != nil {
+		all = append(all, templateFrom{path: n.path, literal: *literal, target: target})
 	}
-	if set != 1 {
-		n.problem(n.path, "set exactly one of them", "has %d of configMap, secret and literal", set)
+	if len(all) == 0 {
+		n.problem(n.path, "set one of them", "has none of configMap, secret and literal")
 	}
-	f.target = n.text("target")
-	switch f.target {
-	case "":
-		f.target = targetData
-	case targetData, targetAnnotations, targetLabels:
-	default:
-		n.problem(n.at("target"), "use one of Data, Annotations, Labels", "is %q, which it cannot be", shorten(f.target))
+	if n.text("valuesDecodingStrategy") != decodeNone {
+		n.unsupported("valuesDecodingStrategy", "decode in the template, with b64dec")
 	}
-	n.unsupported("valuesDecodingStrategy", "decode in the template, with b64dec")
 	n.done()
-	return f
+	return all
 }
 
 func readTemplateItems(ref *node) []templateItem {

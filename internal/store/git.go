@@ -2,7 +2,9 @@ package store
 
 import (
 	"cmp"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"maps"
 	"regexp"
 	"slices"
@@ -46,26 +48,60 @@ func FromGit(o render.Object, applicationNamespace, defaultNamespace string) (St
 	if s.Kind == v1alpha1.KindSecretStore {
 		s.Namespace = cmp.Or(o.GetNamespace(), defaultNamespace)
 	}
+	return s, s.read(o)
+}
+
+// ForCluster reads a store, for which IsStore holds, as the store of the cluster
+// that it is once it is applied as one of gitseal's own. What it names is in
+// home. The error is as that of FromGit.
+func ForCluster(o render.Object, home string) (Store, error) {
+	s := Store{Kind: v1alpha1.StoreKind(o.GetKind()), Name: o.GetName(), Origin: o.Origin.String(), Home: home}
+	if s.Kind == v1alpha1.KindSecretStore {
+		s.Namespace = home
+	}
+	return s, s.read(o)
+}
+
+// read takes the spec of an object, and validates it.
+func (s *Store) read(o render.Object) error {
 	kind := o.GroupVersionKind()
-	if v := kind.Version; kind.Group == ExternalSecretsGroup && v != "v1" && v != "v1beta1" ||
-		kind.Group == v1alpha1.GroupVersion.Group && v != v1alpha1.GroupVersion.Version {
-		return s, s.invalid("apiVersion %q is not supported", o.GetAPIVersion()).WithHint("write it as external-secrets.io/v1")
+	foreign := kind.Group == ExternalSecretsGroup
+	if v := kind.Version; foreign && v != "v1" && v != "v1beta1" || !foreign && v != v1alpha1.GroupVersion.Version {
+		return s.invalid("apiVersion %q is not supported", o.GetAPIVersion()).WithHint("write it as external-secrets.io/v1")
 	}
 	spec, ok := o.Object["spec"].(map[string]any)
 	if !ok {
-		return s, s.invalid("spec is missing")
+		return s.invalid("spec is missing")
 	}
-	if err := s.known(spec, kind.Group == ExternalSecretsGroup); err != nil {
-		return s, err
+	if err := s.known(spec, foreign); err != nil {
+		return err
 	}
 	if err := s.decode(spec); err != nil {
-		return s, err
+		return err
 	}
-	if s.Kind == v1alpha1.KindSecretStore && kind.Group == ExternalSecretsGroup {
-		s.Spec.Conditions = nil // external-secrets.io gives them no meaning there
+	if foreign {
+		s.settle()
 	}
 	setDefaults(&s.Spec.Provider)
-	return s, s.Validate()
+	return s.Validate()
+}
+
+// settle drops what external-secrets.io does not look at: conditions of a
+// SecretStore, and the second of two tokens where it knows which one to take.
+func (s *Store) settle() {
+	if s.Kind == v1alpha1.KindSecretStore {
+		s.Spec.Conditions = nil
+	}
+	v := s.Spec.Provider.Vault
+	if v == nil || v.Auth == nil {
+		return
+	}
+	if k := v.Auth.Kubernetes; k != nil && k.ServiceAccountRef != nil {
+		k.SecretRef = nil
+	}
+	if j := v.Auth.JWT; j != nil && j.SecretRef != nil {
+		j.KubernetesServiceAccountToken = nil
+	}
 }
 
 // known refuses by name what gitseal does not read.
@@ -127,11 +163,14 @@ func (s *Store) decode(spec map[string]any) error {
 		return s.undecodable(err)
 	}
 	if len(strict) > 0 {
-		field := "a field of spec"
+		field, hint := "a field of spec", "remove it; the documentation of SecretStore lists what there is"
 		if f, ok := strict[0].(kjson.FieldError); ok { //nolint:errorlint // the package gives them as they are
 			field = shown(f.FieldPath())
 		}
-		return s.invalid("%s is not supported", field).WithHint("remove it; the documentation of SecretStore lists what there is")
+		if method, found := strings.CutPrefix(field, "spec.provider.vault.auth."); found && !strings.Contains(method, ".") {
+			hint = "be let in by one of " + vaultMethods
+		}
+		return s.invalid("%s is not supported", field).WithHint("%s", hint)
 	}
 	s.Spec = into.Spec
 	return nil
@@ -142,6 +181,9 @@ func (s *Store) decode(spec map[string]any) error {
 var fieldOf = regexp.MustCompile(`Go struct field [^ ]*?\.(spec\.[A-Za-z.]+) of type`)
 
 func (s Store) undecodable(err error) *failure.Error {
+	if errors.As(err, new(base64.CorruptInputError)) {
+		return s.invalid("a caBundle is no base64").WithHint("put the PEM certificates there in base64, or name them with caProvider")
+	}
 	if found := fieldOf.FindStringSubmatch(err.Error()); found != nil {
 		return s.invalid("%s is of the wrong type", found[1])
 	}

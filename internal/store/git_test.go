@@ -2,9 +2,11 @@ package store_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
@@ -68,6 +70,18 @@ provider:
 provider:
   gcpsm: {projectID: p, auth: {secretRef: {secretAccessKeySecretRef: {name: gcp, key: key.json}}}}
 `},
+		"Vault with two tokens for its method kubernetes, of which the ServiceAccount's counts": {eso, "SecretStore", `
+provider:
+  vault:
+    server: https://vault.example.com
+    auth: {kubernetes: {role: r, serviceAccountRef: {name: sa}, secretRef: {name: t, key: token}}}
+`},
+		"Vault with two tokens for its method jwt, of which the Secret's counts": {eso, "SecretStore", `
+provider:
+  vault:
+    server: https://vault.example.com
+    auth: {jwt: {role: r, secretRef: {name: t, key: token}, kubernetesServiceAccountToken: {serviceAccountRef: {name: sa}}}}
+`},
 		"a cluster with a certificate": {eso, "SecretStore", `
 provider:
   kubernetes:
@@ -91,17 +105,63 @@ provider:
 	}
 }
 
+// external-secrets.io knows which of two tokens it takes; the other one may be
+// of a Secret that is long gone.
+func TestTheTokenThatCountsForVault(t *testing.T) {
+	const both = "provider: {vault: {server: https://v, auth: {%s}}}"
+	tests := map[string]struct {
+		auth string
+		want store.Named
+	}{
+		"kubernetes": {"kubernetes: {role: r, serviceAccountRef: {name: sa}, secretRef: {name: t, key: token}}",
+			store.Named{Thing: store.ThingServiceAccount, Namespace: "team", Name: "sa"}},
+		"jwt": {"jwt: {role: r, secretRef: {name: t, key: token}, kubernetesServiceAccountToken: {serviceAccountRef: {name: sa}}}",
+			store.Named{Thing: store.ThingSecret, Namespace: "team", Name: "t"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s, err := store.FromGit(parse(t, eso, "SecretStore", fmt.Sprintf(both, tt.auth)), "team", "team")
+			if err != nil {
+				t.Fatal(err)
+			}
+			named, err := s.Named()
+			if diff := cmp.Diff([]store.Named{tt.want}, named); err != nil || diff != "" {
+				t.Errorf("Named: %v, (-want +got):\n%s", err, diff)
+			}
+		})
+	}
+}
+
+// What a store in Git may not do, the same store may do once it is applied to
+// the cluster by somebody who may.
+func TestStoresForTheCluster(t *testing.T) {
+	const irsa = "provider: {aws: {region: eu-central-1}}"
+	if _, err := store.ForCluster(parse(t, "gitseal.dev/v1alpha1", "SecretStore", irsa), "team"); err == nil {
+		t.Error("a SecretStore uses the operator's identity")
+	}
+	s, err := store.ForCluster(parse(t, eso, "ClusterSecretStore", irsa), "gitseal-system")
+	if err != nil || s.Home != "gitseal-system" || s.Private {
+		t.Errorf("ForCluster = %+v, %v; want the store of the cluster, as the operator", s, err)
+	}
+	if _, err := store.ForCluster(parse(t, eso, "ClusterSecretStore", strings.ReplaceAll(vaultToken, "{name", "{namespace: team, name")), "gitseal-system"); err == nil {
+		t.Error("a ClusterSecretStore names a Secret of another namespace")
+	}
+}
+
 func TestStoresInGitThatAreRefused(t *testing.T) {
 	provider := func(text string) string { return "provider:\n  " + text }
 	tests := map[string]struct{ apiVersion, kind, spec, want string }{
-		"fake":              {eso, "SecretStore", provider("fake: {data: []}"), "spec.provider.fake is not supported: keep values of tests in a directory"},
-		"another provider":  {eso, "SecretStore", provider("azurekv: {}"), "spec.provider.azurekv is not supported"},
-		"parameter store":   {eso, "SecretStore", provider("aws: {service: ParameterStore, region: x}"), `spec.provider.aws.service "ParameterStore" is not supported`},
-		"files":             {eso, "SecretStore", provider("file: {}"), "spec.provider.file is not supported"},
-		"no provider":       {eso, "SecretStore", "controller: x", "spec.provider is missing"},
-		"two providers":     {eso, "SecretStore", vaultToken + "  aws: {region: x}", "takes exactly one provider, and has aws, vault"},
-		"an unknown field":  {eso, "SecretStore", strings.Replace(vaultToken, "path:", "pathh:", 1), "spec.provider.vault.pathh is not supported"},
-		"an unknown method": {eso, "SecretStore", provider("vault: {server: https://v, auth: {iam: {vaultRole: x}}}"), "spec.provider.vault.auth.iam is not supported"},
+		"fake":                                  {eso, "SecretStore", provider("fake: {data: []}"), "spec.provider.fake is not supported: keep values of tests in a directory"},
+		"another provider":                      {eso, "SecretStore", provider("azurekv: {}"), "spec.provider.azurekv is not supported"},
+		"parameter store":                       {eso, "SecretStore", provider("aws: {service: ParameterStore, region: x}"), `spec.provider.aws.service "ParameterStore" is not supported`},
+		"files":                                 {eso, "SecretStore", provider("file: {}"), "spec.provider.file is not supported"},
+		"no provider":                           {eso, "SecretStore", "controller: x", "spec.provider is missing"},
+		"two providers":                         {eso, "SecretStore", vaultToken + "  aws: {region: x}", "takes exactly one provider, and has aws, vault"},
+		"an unknown field":                      {eso, "SecretStore", strings.Replace(vaultToken, "path:", "pathh:", 1), "spec.provider.vault.pathh is not supported"},
+		"an unknown method":                     {eso, "SecretStore", provider("vault: {server: https://v, auth: {iam: {vaultRole: x}}}"), "spec.provider.vault.auth.iam is not supported: be let in by one of tokenSecretRef"},
+		"a bundle of certificates that is none": {eso, "SecretStore", strings.Replace(vaultToken, "path: secret", "caBundle: '...hunter2'", 1), "a caBundle is no base64"},
+		"the operator's ServiceAccount at Vault": {eso, "SecretStore", provider("vault: {server: https://v, auth: {kubernetes: {role: r}}}"),
+			"spec.provider.vault.auth.kubernetes takes one of serviceAccountRef and secretRef: a store never uses the operator's own"},
 		"a field of the wrong type, which is not quoted": {eso, "SecretStore",
 			provider("vault: {server: https://v, auth: {tokenSecretRef: hunter2}}"), "spec.provider.vault.auth.tokenSecretRef is of the wrong type"},
 		"an unknown version":      {"external-secrets.io/v1alpha1", "SecretStore", vaultToken, `apiVersion "external-secrets.io/v1alpha1" is not supported`},

@@ -48,6 +48,10 @@ func (s Store) checkGCPSM(p *v1alpha1.GCPSMProvider) error {
 	return nil
 }
 
+// vaultMethods are the fields of spec.provider.vault.auth, one of which lets a
+// store in.
+const vaultMethods = "tokenSecretRef, appRole, kubernetes, ldap, jwt, cert and userPass"
+
 func (s Store) checkVault(p *v1alpha1.VaultProvider) error {
 	if u, err := url.Parse(p.Server); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
 		return s.invalid("spec.provider.vault.server must be the URL of a server, such as https://vault.example.com:8200, without a user")
@@ -60,13 +64,14 @@ func (s Store) checkVault(p *v1alpha1.VaultProvider) error {
 		return s.invalid("spec.provider.vault.auth is missing")
 	}
 	if count(a.TokenSecretRef != nil, a.AppRole != nil, a.Kubernetes != nil, a.LDAP != nil, a.JWT != nil, a.Cert != nil, a.UserPass != nil) != 1 {
-		return s.invalid("spec.provider.vault.auth takes exactly one of tokenSecretRef, appRole, kubernetes, ldap, jwt, cert and userPass")
+		return s.invalid("spec.provider.vault.auth takes exactly one of %s", vaultMethods)
 	}
 	switch {
 	case a.AppRole != nil && (a.AppRole.RoleID != "") == (a.AppRole.RoleRef != nil):
 		return s.invalid("spec.provider.vault.auth.appRole takes one of roleId and roleRef")
 	case a.Kubernetes != nil && (a.Kubernetes.ServiceAccountRef != nil) == (a.Kubernetes.SecretRef != nil):
-		return s.invalid("spec.provider.vault.auth.kubernetes takes one of serviceAccountRef and secretRef")
+		return s.invalid("spec.provider.vault.auth.kubernetes takes one of serviceAccountRef and secretRef").
+			WithHint("a store never uses the operator's own ServiceAccount: name one with serviceAccountRef")
 	case a.Kubernetes != nil && a.Kubernetes.Role == "":
 		return s.invalid("spec.provider.vault.auth.kubernetes.role is missing")
 	case a.JWT != nil && (a.JWT.SecretRef != nil) == (a.JWT.KubernetesServiceAccountToken != nil):
