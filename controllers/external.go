@@ -190,7 +190,7 @@ func (r *ApplicationReconciler) beginResolving(ctx context.Context, run *run, ma
 	derivation := external.NewDerivation(r.Tokenizer)
 	materializer := external.Materializer{
 		Resolver: resolver, Templates: derivation, Deriver: derivation,
-		Defaults: external.Defaults{Namespace: run.target.Namespace}, Values: asked.values, Now: asked.begun,
+		Defaults: external.Defaults{Namespace: run.target.Namespace, Home: run.app.Namespace}, Values: asked.values, Now: asked.begun,
 	}
 	if spec != nil {
 		materializer.Defaults.StoreRef = spec.StoreRef

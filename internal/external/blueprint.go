@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"sigs.k8s.io/yaml"
 
@@ -99,7 +100,8 @@ func (b *builder) execute(ctx context.Context, r templateRun) (secret.Value, err
 	}
 	t := Template{Name: cmp.Or(r.key, r.field), Text: r.text, Private: r.private, Data: b.values, Seed: b.seed}
 	if r.target != targetData {
-		t.Data = map[string]secret.Value{}
+		// What is drawn goes by the name, too: metadata must not tell an entry's.
+		t.Data, t.Name = map[string]secret.Value{}, r.target+"/"+t.Name
 	}
 	out, err := b.Templates.Execute(ctx, t)
 	if err == nil {
@@ -148,12 +150,15 @@ func (b *builder) keysAndValues(out secret.Value, r templateRun) (map[string]sec
 		return nil, problemf("have the template write a YAML map, and put values in quotes with toJson or quote", "its output is no map of keys and texts")
 	}
 	values := make(map[string]secret.Value, len(texts))
+	draws := sync.OnceValue(r.draws)
 	own := secret.NewTokenizer(nil).NewSet() // of few values, to be searched quickly
 	for _, v := range b.values {
 		own.Add(v, secret.String)
 	}
 	for key, text := range texts {
-		if _, given := b.values[key]; !given && (r.private || !strings.Contains(r.text, key)) && own.Redact(key) != key {
+		_, given := b.values[key]
+		written := strings.Contains(r.text, key)
+		if !given && ((r.private || !written) && own.Redact(key) != key || !written && draws()) {
 			return nil, problemf("use values as values only: keys are readable by all who may list Secrets", "its output has a key that holds a value")
 		}
 		values[key] = secret.NewValue([]byte(text))
@@ -167,6 +172,11 @@ func (b *builder) keysAndValues(out secret.Value, r templateRun) (map[string]sec
 		b.known(values)
 	}
 	return values, nil
+}
+
+// draws reports whether the template may depend on chance, or on the time.
+func (r templateRun) draws() bool {
+	return template.Changes(template.Template{Name: r.field, Text: r.text})
 }
 
 // text returns an entry of a ConfigMap or Secret of the revision.

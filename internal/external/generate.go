@@ -35,7 +35,7 @@ func NewDerivation(t *secret.Tokenizer) Derivation { return Derivation{t} }
 func (d Derivation) Execute(ctx context.Context, t Template) (secret.Value, error) {
 	options := template.Options{
 		Derive: func(labels ...string) *secret.Stream {
-			return d.tokenizer.Derive(append([]string{t.Seed.Namespace, t.Seed.Name}, labels...)...)
+			return d.tokenizer.Derive(append([]string{t.Seed.Home, t.Seed.Namespace, t.Seed.Name}, labels...)...)
 		},
 		Epoch: strconv.FormatInt(t.Seed.Epoch, 10), Now: t.Seed.Began, CreatedOnce: t.Seed.Once,
 	}
@@ -62,7 +62,7 @@ func (d Derivation) stream(g Generator, seed Seed, key string) *secret.Stream {
 	if p := g.Password; p != nil {
 		spec = fmt.Sprintf("%d %s %s %q %t %t", p.Length, count(p.Digits), count(p.Symbols), p.alphabet(), p.NoUpper, p.AllowRepeat)
 	}
-	return d.tokenizer.Derive(seed.Namespace, seed.Name, "generator", g.Kind, g.Name, spec, key,
+	return d.tokenizer.Derive(seed.Home, seed.Namespace, seed.Name, "generator", g.Kind, g.Name, spec, key,
 		strconv.Itoa(seed.Use), strconv.FormatInt(seed.Epoch, 10))
 }
 

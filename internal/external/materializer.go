@@ -27,6 +27,8 @@ type Materializer struct {
 type Defaults struct {
 	// Namespace of objects that name none.
 	Namespace string
+	// Home is the Application's own namespace, for which values are derived.
+	Home string
 	// StoreRef is the store of what names none; nil: there is no such store.
 	StoreRef *v1alpha1.StoreReference
 	// Interval is the refreshInterval of what has none. 0 means 1h.
@@ -65,6 +67,9 @@ type Template struct {
 
 // Seed says for what values are derived: the same seed gives the same values.
 type Seed struct {
+	// Home is the namespace of the Application: what is derived in one can not be
+	// derived in another, whatever namespace an ExternalSecret says it is for.
+	Home string
 	// Namespace and Name of the ExternalSecret.
 	Namespace, Name string
 	// Use counts the uses of one generator by one ExternalSecret, from 0.

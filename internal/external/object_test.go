@@ -279,6 +279,61 @@ func TestWhatIsDerivedIsTheSameUntilItsEpochEnds(t *testing.T) {
 	}
 }
 
+// Labels and annotations are readable by many: what a template draws for one of
+// them must say nothing of what another draws for an entry of the same name.
+func TestWhatIsDrawnForMetadataIsNotWhatIsDrawnForData(t *testing.T) {
+	derivation := NewDerivation(secret.NewTokenizer([]byte("install key")))
+	for _, from := range []string{
+		"labels: {token: '{{ randAlphaNum 16 }}'}", "annotations: {token: '{{ randAlphaNum 16 }}'}",
+	} {
+		m := materializer(&vaults{text: map[string]string{"db": "hunter22"}})
+		m.Templates, m.Deriver = derivation, derivation
+		result, err := m.Materialize(t.Context(), collection(t, header+"spec:\n  target: {template: {data: {token: '{{ randAlphaNum 32 }}'}, metadata: {"+from+"}}}\n"+oneValue))
+		if err != nil {
+			t.Fatal(messages(t, err))
+		}
+		drawn := opened(t, result.Secrets[0], m.Values)["token"]
+		for _, marks := range []map[string]string{result.Secrets[0].GetLabels(), result.Secrets[0].GetAnnotations()} {
+			if mark, ok := marks["token"]; ok && strings.HasPrefix(drawn, mark) {
+				t.Errorf("%s is how the entry token begins", from)
+			}
+		}
+	}
+}
+
+func TestNoTemplateMakesAKeyOfWhatItDraws(t *testing.T) {
+	derivation := NewDerivation(secret.NewTokenizer([]byte("install key")))
+	m := materializer(&vaults{text: map[string]string{"db": "hunter22"}})
+	m.Templates, m.Deriver = derivation, derivation
+	_, err := m.Materialize(t.Context(), collection(t, header+"spec:\n  target: {template: {templateFrom: [{literal: '{{ randAlphaNum 32 }}: x'}]}}\n"+oneValue))
+	if err == nil || !strings.Contains(strings.Join(messages(t, err), "\n"), "a key that holds a value") {
+		t.Errorf("a key that was drawn: %v", err)
+	}
+}
+
+// Whoever may write an Application may have it render an ExternalSecret for any
+// namespace, although not apply it there. What is derived must be of no use then.
+func TestOneTenantCannotDeriveWhatAnotherDoes(t *testing.T) {
+	derivation := NewDerivation(secret.NewTokenizer([]byte("install key")))
+	seen := map[string]string{}
+	for _, tenant := range []string{"shop", "mallory"} {
+		m := materializer(&vaults{text: map[string]string{"db": "hunter22"}})
+		m.Templates, m.Deriver, m.Defaults.Home = derivation, derivation, tenant
+		result, err := m.Materialize(t.Context(), collection(t,
+			"apiVersion: generators.external-secrets.io/v1alpha1\nkind: Password\nmetadata: {name: p}",
+			header+"spec:\n  target: {template: {mergePolicy: Merge, data: {a: '{{ randAlphaNum 20 }}'}}}\n  dataFrom: [{sourceRef: {generatorRef: {kind: Password, name: p}}}]\n"))
+		if err != nil {
+			t.Fatal(messages(t, err))
+		}
+		for key, value := range opened(t, result.Secrets[0], m.Values) {
+			if seen[key] == value {
+				t.Errorf("two tenants derive the same %s", key)
+			}
+			seen[key] = value
+		}
+	}
+}
+
 func TestWhatIsMergedIntoASecretOfTheRevisionIsPartOfIt(t *testing.T) {
 	named := func(name, meta, creation, key string) string {
 		return strings.Replace(header, "name: db", "name: "+name+meta, 1) +

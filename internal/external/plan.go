@@ -136,7 +136,7 @@ func (m *Manifest) interval(d Defaults) time.Duration {
 // seed is what the manifest's values are derived for, and the end of the epoch;
 // the zero time where there is none.
 func (m *Manifest) seed(d Defaults, now time.Time) (Seed, time.Time) {
-	s := Seed{Namespace: d.namespace(m.Namespace), Name: m.Name, Once: m.refresh.policy == refreshCreatedOnce}
+	s := Seed{Home: d.Home, Namespace: d.namespace(m.Namespace), Name: m.Name, Once: m.refresh.policy == refreshCreatedOnce}
 	if s.Once {
 		s.Began = now
 	}
