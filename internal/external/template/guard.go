@@ -2,6 +2,7 @@ package template
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"text/template/parse"
 )
@@ -31,6 +32,7 @@ type parsed struct {
 	trees    map[string]*parse.Tree
 	used     map[string]bool // functions
 	places   map[[2]int]place
+	lines    []int       // where each line of the text begins
 	tree     *parse.Tree // that is being guarded
 }
 
@@ -48,7 +50,7 @@ func parseGuarded(t Template, o Options) (*parsed, error) {
 	if _, err := main.Parse(t.Text, "", "", trees); err != nil {
 		return nil, unparsable(t, err)
 	}
-	p := &parsed{template: t, options: o, trees: trees, used: map[string]bool{}, places: map[[2]int]place{}}
+	p := &parsed{template: t, options: o, trees: trees, used: map[string]bool{}, places: map[[2]int]place{}, lines: linesOf(t.Text)}
 	for _, tree := range trees {
 		p.tree, tree.ParseName = tree, parseName
 		if err := p.list(tree.Root); err != nil {
@@ -165,8 +167,22 @@ func (p *parsed) argument(function string, node parse.Node) error {
 
 // position is line and column as text/template counts them in its errors.
 func (p *parsed) position(node parse.Node) [2]int {
-	before := p.template.Text[:node.Position()]
-	return [2]int{1 + strings.Count(before, "\n"), len(before) - (strings.LastIndexByte(before, '\n') + 1)}
+	at := int(node.Position())
+	line, begins := slices.BinarySearch(p.lines, at)
+	if begins {
+		line++
+	}
+	return [2]int{line, at - p.lines[line-1]}
+}
+
+func linesOf(text string) []int {
+	lines := []int{0}
+	for i := range len(text) {
+		if text[i] == '\n' {
+			lines = append(lines, i+1)
+		}
+	}
+	return lines
 }
 
 func (p *parsed) allow(n *parse.IdentifierNode) error {

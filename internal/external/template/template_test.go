@@ -163,6 +163,7 @@ func TestBombsAreDefused(t *testing.T) {
 		"random bytes":                       {`{{ randBytes 1000000000 }}`, large},
 		"a long text":                        {strings.Repeat("x", 1<<20+1), "its text has more than 1048576 bytes"},
 		"actions":                            {strings.Repeat("{{if 1}}", 10_001), "more than 10000 actions"},
+		"words":                              {"{{ list " + strings.Repeat(".a ", 340_000) + "}}", `there is no value "a"`},
 		"parentheses":                        {"{{" + strings.Repeat("(", 100_000), "it is not a template"},
 		"deep JSON":                          {`{{ mustFromJson (repeat 100000 "[") }}`, "mustFromJson fails"},
 		"nested JSON":                        {`{{ mustFromJson (print (repeat 1000 "[") (repeat 1000 "]")) }}`, large},
