@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"syscall"
 	"time"
@@ -73,6 +75,16 @@ func (g Guard) Dial(ctx context.Context, network, address string) (net.Conn, err
 // DialTCP is Dial for grpc.WithContextDialer.
 func (g Guard) DialTCP(ctx context.Context, address string) (net.Conn, error) {
 	return g.Dial(ctx, "tcp", address)
+}
+
+// Proxy is the proxy of the environment, for http.Transport.Proxy. A proxy would
+// connect without asking us, so that what has a refused address in place of a
+// name is not left to it, but to Dial.
+func Proxy(r *http.Request) (*url.URL, error) {
+	if ip, err := netip.ParseAddr(r.URL.Hostname()); err == nil && (Guard{}).Refuses(ip) {
+		return nil, nil
+	}
+	return http.ProxyFromEnvironment(r)
 }
 
 // control runs after names are resolved, for each address that is tried, so

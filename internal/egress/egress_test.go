@@ -116,3 +116,21 @@ func TestDial(t *testing.T) {
 		t.Errorf("Do = %v, want %v", err, egress.ErrRefused)
 	}
 }
+
+func TestARefusedAddressIsNotLeftToAProxy(t *testing.T) {
+	t.Setenv("HTTP_PROXY", "http://proxy.example:3128")
+	t.Setenv("NO_PROXY", "")
+	tests := map[string]bool{
+		"http://vault.example": true, "http://10.0.0.1": true,
+		"http://169.254.169.254/latest": false, "http://[::ffff:169.254.169.254]:80": false, "http://[fd00:ec2::254]": false,
+	}
+	for address, want := range tests {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if proxy, err := egress.Proxy(request); err != nil || (proxy != nil) != want {
+			t.Errorf("Proxy(%s) = %v, %v, want one: %v", address, proxy, err, want)
+		}
+	}
+}

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/gitseal/gitseal/internal/egress"
 )
 
 // maxAnswer bounds what is read of one answer. The largest that AWS gives is a
@@ -19,7 +21,7 @@ type dialer = func(ctx context.Context, network, address string) (net.Conn, erro
 // up to maxAnswer. A proxy of the operator's environment is honoured.
 func newHTTPClient(dial dialer) *http.Client {
 	transport := &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
+		Proxy:               egress.Proxy,
 		DialContext:         dial,
 		ForceAttemptHTTP2:   true,
 		MaxIdleConns:        16,

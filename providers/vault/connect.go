@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/egress"
 	"github.com/gitseal/gitseal/internal/secret"
 	"github.com/gitseal/gitseal/providers"
 )
@@ -36,7 +37,7 @@ func connect(s providers.Store, certificate *tls.Certificate) (client *api.Clien
 		return nil, nil, err
 	}
 	transport := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
+		Proxy:                 egress.Proxy,
 		DialContext:           s.Dial,
 		TLSClientConfig:       config,
 		TLSHandshakeTimeout:   10 * time.Second,
