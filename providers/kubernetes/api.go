@@ -14,6 +14,9 @@ import (
 	"strconv"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/gitseal/gitseal/internal/egress"
 	"github.com/gitseal/gitseal/internal/secret"
 	"github.com/gitseal/gitseal/providers"
 )
@@ -108,7 +111,7 @@ func (a *api) once(ctx context.Context, r request, token secret.Value, into any)
 	case err != nil:
 		return unreachable(err)
 	case answer.StatusCode < 200 || answer.StatusCode > 299:
-		return refusal(answer)
+		return refusal(answer, body)
 	case int64(len(body)) > r.limit:
 		return invalid("the answer of the API server is too large")
 	case json.Unmarshal(body, into) != nil:
@@ -122,6 +125,8 @@ func unreachable(err error) error {
 	detail := "the API server does not answer"
 	var untrusted *tls.CertificateVerificationError
 	switch {
+	case errors.Is(err, egress.ErrRefused):
+		return invalid("the API server has a link-local or metadata address: see --allow-egress of the operator")
 	case errors.As(err, &untrusted):
 		detail = "the certificate of the API server is not trusted: see kubernetes.server.caBundle"
 	case errors.Is(err, context.DeadlineExceeded):
@@ -130,9 +135,10 @@ func unreachable(err error) error {
 	return &providers.Error{Kind: providers.ErrUnavailable, Detail: detail}
 }
 
-// refusal maps a status. The text of the answer is not read: it may quote
-// anything.
-func refusal(answer *http.Response) error {
+// refusal maps a status. The message of the answer is not passed on: it may
+// quote anything. That something is not there is believed of an API server
+// only: what lives of it may be deleted.
+func refusal(answer *http.Response, body []byte) error {
 	e := &providers.Error{Kind: providers.ErrUnavailable, Detail: fmt.Sprintf("the API server answers with status %d", answer.StatusCode)}
 	switch answer.StatusCode {
 	case http.StatusUnauthorized:
@@ -140,7 +146,10 @@ func refusal(answer *http.Response) error {
 	case http.StatusForbidden:
 		e.Kind, e.Detail = providers.ErrDenied, "the API server does not let the store's identity do this"
 	case http.StatusNotFound:
-		e.Kind, e.Detail = providers.ErrNotFound, "there is no such Secret"
+		e.Detail = "what answers does not do so as an API server: see kubernetes.server.url"
+		if saysNotFound(body) {
+			e.Kind, e.Detail = providers.ErrNotFound, "there is no such Secret"
+		}
 	case http.StatusTooManyRequests:
 		e.Kind, e.Detail = providers.ErrThrottled, "the API server asks to slow down"
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
@@ -150,6 +159,12 @@ func refusal(answer *http.Response) error {
 		e.RetryAfter = time.Duration(min(seconds, 3600)) * time.Second
 	}
 	return e
+}
+
+// saysNotFound reads a Status of the API, version v1.
+func saysNotFound(body []byte) bool {
+	var status metav1.Status
+	return json.Unmarshal(body, &status) == nil && status.Kind == "Status" && status.Reason == metav1.StatusReasonNotFound
 }
 
 func isNotFound(err error) bool { return errors.Is(err, providers.ErrNotFound) }
