@@ -40,7 +40,7 @@ func (f file) imports() []string {
 var positions = token.NewFileSet()
 
 // modules are directories with a module of their own.
-var modules = []string{"test/sandbox", "test/vaultserver", "test/oracle"}
+var modules = []string{"test/sandbox", "test/vaultserver", "test/oracle", "test/protogen"}
 
 // load parses every Go file of this module.
 func load(t *testing.T) []file {
@@ -137,6 +137,16 @@ func TestImportsPointOneWay(t *testing.T) {
 			func(i string) bool {
 				return under(i, module+"internal/external", module+"internal/store", module+"internal/fetch", module+"controllers") ||
 					strings.HasPrefix(i, module+"providers/") && !strings.HasPrefix(i, module+"providers/plugin/") // a plugin's protocol is a package of its own
+			}},
+		"of what is internal, backends know values and what may be connected to": {[]string{"providers"},
+			func(i string) bool {
+				return under(i, module+"internal") && i != module+"internal/secret" && i != module+"internal/egress"
+			}},
+		"the egress guard depends on the standard library only": {[]string{"internal/egress"},
+			func(i string) bool { return !standard(i) }},
+		"templates know values and nothing else of ours": {[]string{"internal/external/template"},
+			func(i string) bool {
+				return under(i, strings.TrimSuffix(module, "/")) && i != module+"internal/secret" || under(i, "net", "os", "io/fs", "k8s.io")
 			}},
 		"stores know no backend": {[]string{"internal/store"},
 			func(i string) bool {
