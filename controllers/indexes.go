@@ -16,6 +16,7 @@ const (
 	byApplySet   = "applySet"   // the ID of its ApplySet
 	byRepository = "repository" // as source.RepositoryKey has it
 	byConflict   = "conflict"   // NAMESPACE/NAME that its status.conflicts name
+	byCredential = "credential" // NAMESPACE/NAME of Secrets that it is read and decrypted with
 )
 
 var indexes = map[string]client.IndexerFunc{
@@ -29,6 +30,19 @@ var indexes = map[string]client.IndexerFunc{
 	},
 	byApplySet: func(o client.Object) []string {
 		return []string{o.GetLabels()[v1alpha1.ApplySetIDLabel]}
+	},
+	byCredential: func(o client.Object) []string {
+		app := o.(*v1alpha1.Application)
+		var names []string
+		for _, key := range sopsKeys(app) {
+			if key.SecretRef != nil {
+				names = append(names, app.Namespace+"/"+key.SecretRef.Name)
+			}
+		}
+		if ref := app.Spec.Source.Git.SecretRef; ref != nil {
+			names = append(names, app.Namespace+"/"+ref.Name)
+		}
+		return names
 	},
 	byConflict: func(o client.Object) []string { return conflictsOf(o.(*v1alpha1.Application)) },
 	byRepository: func(o client.Object) []string {

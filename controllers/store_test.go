@@ -86,7 +86,7 @@ func newCounter(t *testing.T) *counter {
 	}}
 	token := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "token"}, Data: map[string][]byte{"token": []byte("t")}}
 	c := &counter{t: t, clock: clocktesting.NewFakeClock(epoch), watches: &noWatches{}, vault: &vault{}, recorder: events.NewFakeRecorder(10)}
-	reader := fake.NewClientBuilder().WithScheme(scheme).WithObjects(s, token).WithStatusSubresource(s).WithInterceptorFuncs(interceptor.Funcs{
+	reader := fake.NewClientBuilder().WithScheme(scheme).WithObjects(s, token).WithStatusSubresource(s).WithIndex(&v1alpha1.Application{}, byCredential, indexes[byCredential]).WithInterceptorFuncs(interceptor.Funcs{
 		SubResourcePatch: func(ctx context.Context, w client.Client, sub string, o client.Object, p client.Patch, options ...client.SubResourcePatchOption) error {
 			c.writes++
 			return w.SubResource(sub).Patch(ctx, o, p, options...)
@@ -306,5 +306,42 @@ func TestAStoreOfAnotherOperatorIsLeftAlone(t *testing.T) {
 	}
 	if status, _ := c.look(); c.writes != 0 || len(status.Conditions) != 0 || c.vault.checks != 0 {
 		t.Errorf("status %+v after %d writes and %d checks, want it untouched", status, c.writes, c.vault.checks)
+	}
+}
+
+// The namespace lets the operator read its SOPS key and Git token for its
+// Applications. Whoever may write a store, in Git or in the cluster, must not
+// have them sent to a server of his choice.
+func TestAStoreIsNotGivenWhatApplicationsAreReadWith(t *testing.T) {
+	tests := map[string]struct {
+		spec    v1alpha1.ApplicationSpec
+		refused bool
+	}{
+		"the key of another Application":       {v1alpha1.ApplicationSpec{Secrets: v1alpha1.Secrets{SOPS: &v1alpha1.SOPS{Keys: []v1alpha1.SOPSKey{{SecretRef: &v1alpha1.LocalReference{Name: "token"}}}}}}, true},
+		"the credentials of a repository":      {v1alpha1.ApplicationSpec{Source: v1alpha1.Source{Git: v1alpha1.GitSource{SecretRef: &v1alpha1.LocalReference{Name: "token"}}}}, true},
+		"a Secret that only is called alike":   {v1alpha1.ApplicationSpec{Secrets: v1alpha1.Secrets{SOPS: &v1alpha1.SOPS{Keys: []v1alpha1.SOPSKey{{KeyRef: &v1alpha1.LocalReference{Name: "token"}}}}}}, false},
+		"a Secret that is there for the store": {v1alpha1.ApplicationSpec{}, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := newCounter(t)
+			other := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "other"}, Spec: tt.spec}
+			if err := c.Client.Create(t.Context(), other); err != nil {
+				t.Fatal(err)
+			}
+			err := c.read().Err
+			if !tt.refused {
+				if err != nil {
+					t.Errorf("the store: %v", err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), `Secret "token" is what Application "other" is read or decrypted with`) {
+				t.Errorf("the store was opened with it: %v", err)
+			}
+			if status, _ := c.look(); readyReason(status) == "" || c.vault.checks > 0 {
+				t.Errorf("the store is asked, and says %q", readyReason(status))
+			}
+		})
 	}
 }

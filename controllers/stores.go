@@ -181,6 +181,9 @@ func (s *Stores) Open(ctx context.Context, application types.NamespacedName, st 
 	if err != nil {
 		return nil, err
 	}
+	if err := s.reserved(ctx, st, scopes); err != nil {
+		return nil, err
+	}
 	if err := s.Watches.Ensure(ctx, h.owner, scopes); err != nil {
 		return nil, s.refusal(st, err)
 	}
@@ -198,6 +201,27 @@ func (s *Stores) opened(h *heldStore) *store.Opened {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return h.opened
+}
+
+// reserved refuses a store that names what an Application is read or decrypted
+// with. The namespace has let the operator read those Secrets for that alone; a
+// store would send them to whatever server its author wrote down.
+func (s *Stores) reserved(ctx context.Context, st store.Store, scopes []live.Scope) error {
+	for _, scope := range scopes {
+		if scope.Resource.Resource != resourceOf[store.ThingSecret] {
+			continue
+		}
+		var users v1alpha1.ApplicationList
+		at := client.MatchingFields{byCredential: scope.Namespace + "/" + scope.Name}
+		if err := s.Client.List(ctx, &users, at, client.UnsafeDisableDeepCopy); err != nil {
+			return failure.Waitf(v1alpha1.ReasonStoreUnavailable, "%s: it is not known yet what the Secrets that it names are for", st)
+		}
+		if len(users.Items) > 0 {
+			return failure.Stallf(v1alpha1.ReasonStoreInvalid, "%s: Secret %q is what Application %q is read or decrypted with, and is given to no provider", st, scope.Name, users.Items[0].Name).
+				WithHint("keep the credentials of the store in a Secret of their own")
+		}
+	}
+	return nil
 }
 
 // scopesOf are the watches of everything that a store is made of.

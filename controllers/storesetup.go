@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/egress"
 	"github.com/gitseal/gitseal/internal/fetch"
 	"github.com/gitseal/gitseal/internal/secret"
 	"github.com/gitseal/gitseal/internal/shard"
@@ -21,7 +22,7 @@ func (o Operator) stores(mgr ctrl.Manager, tokenizer *secret.Tokenizer, signals 
 	fetcher := fetch.New(fetch.Options{Clock: o.Clock, Gate: o.Gate, Called: s.called})
 	s.Opener = &store.Opener{
 		Registry: o.Providers, Objects: objects, Fetcher: fetcher, Clock: o.Clock, Digest: tokenizer.Digest,
-		Dial: o.Egress.Dial, OperatorNamespace: o.Namespace,
+		Dial: egress.Guard{}.Dial, DialAllowed: o.Egress.Dial, OperatorNamespace: o.Namespace,
 	}
 	return s, mgr.Add(onEveryReplica(fetcher.Run))
 }

@@ -44,7 +44,7 @@ func run() error {
 	flag.IntVar(&o.Concurrency, "concurrent", 8, "Applications worked on at once")
 	flag.StringVar(&files, "file-stores", "", "directory below which the directories of file stores are; empty for no file stores")
 	flag.StringVar(&plugins, "plugins", "", "directory with the sockets of provider plugins; empty for no plugins")
-	flag.StringVar(&allowEgress, "allow-egress", "", "CIDRs, separated by commas, that stores may be reached at though the guard refuses them: link-local and metadata addresses")
+	flag.StringVar(&allowEgress, "allow-egress", "", "CIDRs, separated by commas, that ClusterSecretStores may be reached at though the guard refuses them: link-local and metadata addresses")
 	flag.StringVar(&logLevel, "log-level", "info", "info or debug")
 	flag.StringVar(&logFormat, "log-format", "json", "json or text")
 	flag.BoolVar(&version, "version", false, "print the version and exit")

@@ -18,8 +18,12 @@ type Opener struct {
 	Objects  Objects
 	Fetcher  *fetch.Fetcher
 	// Dial is the egress guard's.
-	Dial  func(ctx context.Context, network, address string) (net.Conn, error)
-	Clock clock.WithTicker
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// DialAllowed also connects to what the guard was told to allow, behind which
+	// the operator's own identity is had. It is for stores that may come with
+	// that; nil means Dial.
+	DialAllowed func(ctx context.Context, network, address string) (net.Conn, error)
+	Clock       clock.WithTicker
 	// Digest is a keyed digest, by which stores of the same identity find one
 	// another.
 	Digest func([]byte) string
@@ -68,11 +72,15 @@ func (o *Opener) Open(ctx context.Context, s Store) (*Opened, error) {
 	if err != nil {
 		return nil, s.invalid("%v", err)
 	}
+	dial := o.Dial
+	if s.ambient() && o.DialAllowed != nil {
+		dial = o.DialAllowed
+	}
 	opened := &Opened{
 		Store: s, Identity: o.Digest(identity), Versions: c.versions(), fetcher: o.Fetcher, dialect: backend.Dialect, empty: map[string]time.Time{},
 		opening: fetch.Opening{Provider: s.Provider(), Limits: limits, Open: func(loggedIn func()) (providers.Provider, error) {
 			return backend.Open(providers.Store{
-				Spec: s.Spec.Provider, Ambient: s.ambient(), Credentials: c, Dial: o.Dial, Clock: o.Clock, LoggedIn: loggedIn,
+				Spec: s.Spec.Provider, Ambient: s.ambient(), Credentials: c, Dial: dial, Clock: o.Clock, LoggedIn: loggedIn,
 			})
 		}},
 	}
