@@ -154,3 +154,14 @@ func fight(d apply.Drift) string {
 	}
 	return fmt.Sprintf("%s is changed back each time that it is corrected: %s, or take %s out of Git", d.ID, by, what)
 }
+
+// drifted counts the objects found since the last new revision: here, or before
+// a restart, or by another operator that was started by mistake. Two that count
+// for themselves would correct each other's status for ever.
+func (r *run) drifted(w *wanted) int32 {
+	told := r.base.Status
+	if told.Source == nil || told.Resources == nil || told.Source.Revision != w.inputs.commit || told.ObservedGeneration != w.inputs.generation {
+		return r.memory.drifted
+	}
+	return max(r.memory.drifted, told.Resources.Drifted)
+}

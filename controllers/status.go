@@ -388,7 +388,7 @@ func (r *run) report() {
 	}
 	s.Resources = &v1alpha1.ResourcesStatus{
 		Desired: int32(len(w.items)), Applied: r.applied(w),
-		Drifted: r.memory.drifted, Unhealthy: int32(len(r.memory.ledger.Unhealthy())),
+		Drifted: r.drifted(w), Unhealthy: int32(len(r.memory.ledger.Unhealthy())),
 	}
 }
 

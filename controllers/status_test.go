@@ -408,3 +408,30 @@ func TestProgressIsAnnouncedOnce(t *testing.T) {
 		t.Errorf("announce(retry) = %v, conditions %s, want Ready not to flap", err, conditions(d.read(t)))
 	}
 }
+
+// Two operators, or one before and after a restart, agree on what has drifted
+// since the last new revision: the higher count.
+func TestDriftIsCountedOverRestarts(t *testing.T) {
+	tests := map[string]struct {
+		revision   string
+		generation int64
+		own, want  int32
+	}{
+		"the same revision, after a restart": {"main@sha1:a", 1, 0, 3},
+		"the same revision, more since":      {"main@sha1:a", 1, 4, 4},
+		"another revision":                   {"main@sha1:b", 1, 0, 0},
+		"another spec":                       {"main@sha1:a", 2, 1, 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			app := &v1alpha1.Application{}
+			app.Status = v1alpha1.ApplicationStatus{
+				ObservedGeneration: 1, Source: &v1alpha1.SourceStatus{Revision: "main@sha1:a"}, Resources: &v1alpha1.ResourcesStatus{Drifted: 3},
+			}
+			r := &run{base: app, app: app.DeepCopy(), memory: &memory{drifted: tt.own}}
+			if got := r.drifted(&wanted{inputs: inputs{commit: tt.revision, generation: tt.generation}}); got != tt.want {
+				t.Errorf("drifted() = %d, want %d", got, tt.want)
+			}
+		})
+	}
+}

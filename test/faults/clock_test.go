@@ -26,6 +26,8 @@ import (
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/controllers"
+	"github.com/gitseal/gitseal/providers"
+	"github.com/gitseal/gitseal/providers/file"
 	"github.com/gitseal/gitseal/test/rig"
 )
 
@@ -91,10 +93,12 @@ func runOperator() int {
 	flags.StringVar(&o.WebhookAddress, "webhook-bind-address", "0", "")
 	flags.BoolVar(&o.Share, "share", false, "")
 	_, _ = flags.String("log-level", "", ""), flags.String("log-format", "", "")
+	files, _ := flags.String("file-stores", "", ""), flags.String("plugins", "", "")
 	c := wallClock{off: &atomic.Int64{}}
 	o.Clock = c
 	go c.follow(os.Getenv(asOperator))
 	err := flags.Parse(os.Args[1:])
+	o.Providers = providers.Registry{"file": file.Backend(*files)}
 	if err == nil {
 		o.Config, err = clientcmd.BuildConfigFromFlags("", *kubeconfig)
 	}
