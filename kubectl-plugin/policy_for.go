@@ -3,6 +3,7 @@ package kubectlplugin
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -93,6 +94,10 @@ func (o *policyForOptions) Complete(cmd *cobra.Command, _ []string) error {
 	if o.writer.member != nil && *o.writer.member == "" {
 		return usagef(cmd, "say with --member whom to grant it, for instance serviceAccount:EMAIL")
 	}
+	if o.storeName != "" {
+		kind, name := cutStore(o.storeName)
+		o.storeName = kind + "/" + name
+	}
 	return o.tree.complete(o.session, cmd)
 }
 
@@ -128,7 +133,7 @@ func (o *policyForOptions) Run(ctx context.Context) error {
 func (o *policyForOptions) choose(ctx context.Context, c content, order []string, refs map[string]v1alpha1.StoreReference) (store.Store, error) {
 	var fitting []store.Store
 	for _, name := range order {
-		if o.storeName != "" && name != o.storeName && name != "secretstore/"+o.storeName {
+		if o.storeName != "" && name != o.storeName {
 			continue
 		}
 		found, err := o.find(ctx, c, refs[name])
@@ -139,14 +144,23 @@ func (o *policyForOptions) choose(ctx context.Context, c content, order []string
 			fitting = append(fitting, found)
 		}
 	}
+	what := "with provider " + o.writer.provider
+	if o.storeName != "" {
+		what = o.storeName + " " + what
+	}
 	switch len(fitting) {
 	case 0:
-		return store.Store{}, withHint(fmt.Errorf("%s uses no store with provider %s", o.tree.dir, o.writer.provider),
+		return store.Store{}, withHint(fmt.Errorf("%s uses no store %s", o.tree.dir, what),
 			"'kubectl gitseal refs -f %s' lists what it uses", o.tree.dir)
 	case 1:
 		return fitting[0], nil
 	}
-	return store.Store{}, withHint(fmt.Errorf("%s uses %d stores with provider %s", o.tree.dir, len(fitting), o.writer.provider), "choose one with --store")
+	var names []string
+	for _, s := range fitting {
+		names = append(names, storeName(s.Reference()))
+	}
+	return store.Store{}, withHint(fmt.Errorf("%s uses %d stores %s", o.tree.dir, len(fitting), what),
+		"choose one with --store: %s", strings.Join(names, ", "))
 }
 
 // find looks in the tree, then in the cluster, as the operator does.

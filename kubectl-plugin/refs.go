@@ -44,7 +44,7 @@ where. Values are never shown, nor read.`,
 // Complete implements verb.
 func (o *refsOptions) Complete(cmd *cobra.Command, args []string) error {
 	if (len(args) == 1) == (o.tree.dir != "") {
-		return usagef(cmd, "name an Application, or a directory with -f")
+		return usagef(cmd, "name either an Application, or a directory with -f")
 	}
 	if len(args) == 1 {
 		o.name = args[0]

@@ -78,14 +78,20 @@ func (o *storesOptions) Run(ctx context.Context) error {
 	return o.writeAll(list, stores)
 }
 
-// getStore reads the store that a word names: [KIND/]NAME.
-func getStore(ctx context.Context, c client.Client, namespace, word string) (storeObject, error) {
+// cutStore takes [KIND/]NAME apart; the kind as storeName writes it.
+func cutStore(word string) (kind, name string) {
 	kind, name, given := strings.Cut(word, "/")
 	if !given {
 		kind, name = string(v1alpha1.KindSecretStore), word
 	}
+	return strings.TrimSuffix(strings.ToLower(kind), "s"), name
+}
+
+// getStore reads the store that a word names: [KIND/]NAME.
+func getStore(ctx context.Context, c client.Client, namespace, word string) (storeObject, error) {
+	kind, name := cutStore(word)
 	var s storeObject
-	switch strings.TrimSuffix(strings.ToLower(kind), "s") {
+	switch kind {
 	case "secretstore":
 		s = secretStore(&v1alpha1.SecretStore{})
 	case "clustersecretstore":
