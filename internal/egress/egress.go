@@ -125,6 +125,12 @@ func refusedTranslated(ip netip.Addr) bool {
 	switch {
 	case netip.MustParsePrefix("64:ff9b::/96").Contains(ip):
 		return refused(netip.AddrFrom4([4]byte(b[12:16])))
+	case netip.MustParsePrefix("64:ff9b:1::/48").Contains(ip): // RFC 8215; RFC 6052 says where the address may stand
+		for _, in := range [][4]byte{{b[6], b[7], b[9], b[10]}, {b[7], b[9], b[10], b[11]}, [4]byte(b[9:13]), [4]byte(b[12:16])} {
+			if v4 := netip.AddrFrom4(in); !v4.IsUnspecified() && refused(v4) {
+				return true
+			}
+		}
 	case netip.MustParsePrefix("2002::/16").Contains(ip):
 		return refused(netip.AddrFrom4([4]byte(b[2:6])))
 	}

@@ -17,9 +17,9 @@ func TestRefuses(t *testing.T) {
 		"169.254.169.254": true, "169.254.0.1": true, "fe80::1": true, "fe80::1%eth0": true, "fd00:ec2::254": true,
 		"fd00:ec2::23": true, "fd20:ce::254": true, "168.63.129.16": true, "::ffff:168.63.129.16": true, "64:ff9b::a83f:8110": true,
 		"100.100.100.200": true, "0.0.0.0": true, "::": true, "224.0.0.1": true, "ff02::1": true, "255.255.255.255": true,
-		"::ffff:169.254.169.254": true, "64:ff9b::a9fe:a9fe": true, "2002:a9fe:a9fe::1": true,
+		"::ffff:169.254.169.254": true, "64:ff9b::a9fe:a9fe": true, "64:ff9b:1::a9fe:a9fe": true, "64:ff9b:1:a9fe:a9:fe00::": true, "64:ff9b:1:a9:fe:a9fe::": true, "2002:a9fe:a9fe::1": true,
 		"127.0.0.1": false, "::1": false, "10.0.0.1": false, "192.168.1.1": false, "fd00::1": false, "100.64.0.1": false,
-		"140.82.121.4": false, "2606:50c0::1": false, "64:ff9b::8c52:7904": false,
+		"140.82.121.4": false, "2606:50c0::1": false, "64:ff9b::8c52:7904": false, "64:ff9b:1::8c52:7904": false, "64:ff9b:1:8c52:79:400::": false,
 	}
 	for ip, want := range tests {
 		if got := (egress.Guard{}).Refuses(netip.MustParseAddr(ip)); got != want {

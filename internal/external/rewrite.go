@@ -103,7 +103,7 @@ func (b *builder) rewriteOnce(ctx context.Context, r rewrite, in map[string]secr
 	}
 	return rename(in, "transform", func(key string) (string, error) {
 		out, err := b.Templates.Execute(ctx, Template{
-			Name: "transform", Text: r.transform, Seed: b.seed,
+			Name: "rewrite/transform", Text: r.transform, Seed: b.seed,
 			Data: map[string]secret.Value{"value": secret.NewValue([]byte(key))},
 		})
 		if err != nil && ctx.Err() == nil {

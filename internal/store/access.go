@@ -188,6 +188,16 @@ func (r rule) hasKey(key string) bool {
 	})
 }
 
+// covers reports whether all that a search below a path can find may be used. A
+// path without a slash at its end is but the beginning of a name at some providers.
+func (g grant) covers(path string) bool {
+	return slices.ContainsFunc(g.rules, func(r rule) bool {
+		return r.properties == nil && (r.keys == nil || slices.ContainsFunc(r.keys, func(k string) bool {
+			return strings.HasSuffix(k, "/") && strings.HasPrefix(path, k)
+		}))
+	})
+}
+
 func (r rule) hasProperty(p string) bool {
 	return r.properties == nil || p != "" && slices.Contains(r.properties, p)
 }

@@ -210,6 +210,9 @@ func (r *Resolver) Find(ctx context.Context, q external.FindRequest) (external.F
 		}
 		since = a.opened.emptySince(query, len(outcome.Keys) == 0, outcome.Read)
 	}
+	if len(outcome.Keys) == 0 && !a.grant.covers(q.Query.Path) {
+		return external.Found{}, a.unseen()
+	}
 	if len(outcome.Keys) == 0 {
 		if q.Optional && outcome.Read.Sub(since) < proof {
 			return external.Found{}, a.store.unproven("nothing is found")
@@ -230,9 +233,17 @@ func (a *access) allowed(found []string) ([]string, error) {
 		}
 	}
 	if len(keys) == 0 {
-		return nil, a.grant.deny("does not let Application %q of namespace %q use any key that was found", a.grant.app.Name, a.grant.app.Namespace)
+		return nil, a.unseen()
 	}
 	return keys, nil
+}
+
+// unseen refuses a search that finds nothing that may be read. It is the same
+// whether there is something, or an Application could ask for the names of what
+// others have, letter by letter.
+func (a *access) unseen() error {
+	return a.grant.deny("lets Application %q of namespace %q use none of the keys that are found, if there are any", a.grant.app.Name, a.grant.app.Namespace).
+		WithHint("search below a path that spec.access allows, with the slash at its end, or have whoever owns the store allow more")
 }
 
 func (r *Resolver) findKeys(ctx context.Context, o *Opened, q external.FindRequest, maxAge time.Duration) (fetch.Outcome, error) {

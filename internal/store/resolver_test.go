@@ -396,7 +396,7 @@ func TestFindGivesWhatMayBeRead(t *testing.T) {
 			})
 			got, err := b.resolver().Find(t.Context(), find)
 			if tt.denied {
-				fails(t, err, failure.Stall, v1alpha1.ReasonStoreDenied, "any key that was found")
+				fails(t, err, failure.Stall, v1alpha1.ReasonStoreDenied, "none of the keys that are found")
 			} else if diff := cmp.Diff(tt.want, got.Keys); diff != "" || err != nil {
 				t.Errorf("Find: %v (-want +got):\n%s", err, diff)
 			}
@@ -424,6 +424,46 @@ func TestASearchIsAsOldAsItsListing(t *testing.T) {
 	b.shelf.err = nil
 	b.clock.Step(9 * time.Minute)
 	listed("when it is over", b.clock.Now())
+}
+
+// A search for what others have is answered alike whether they have it or not.
+func TestASearchDoesNotTellWhatOthersHave(t *testing.T) {
+	tests := map[string]struct {
+		access v1alpha1.StoreAccess
+		path   string
+		tells  bool // that there is nothing
+	}{
+		"everywhere":                      {v1alpha1.StoreAccess{Keys: []string{"x/"}}, "", false},
+		"beside what may be used":         {v1alpha1.StoreAccess{Keys: []string{"x/"}}, "xy", false},
+		"above what may be used":          {v1alpha1.StoreAccess{Keys: []string{"x/y/"}}, "x", false},
+		"where properties only are given": {v1alpha1.StoreAccess{Properties: []string{"p"}}, "", false},
+		"below what may be used":          {v1alpha1.StoreAccess{Keys: []string{"x/"}}, "x/y", true},
+		"all of what may be used":         {v1alpha1.StoreAccess{Keys: []string{"x/"}}, "x/", true},
+		"what begins alike":               {v1alpha1.StoreAccess{Keys: []string{"x/"}}, "x", false},
+		"where everything may be used":    {v1alpha1.StoreAccess{Applications: []string{"app"}}, "", true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			find := func(values map[string]string) error {
+				b := newBench()
+				b.shelf.values = values
+				b.own(func(s *v1alpha1.SecretStoreSpec) { s.Access = []v1alpha1.StoreAccess{tt.access} })
+				_, err := b.resolver().Find(t.Context(), external.FindRequest{Namespace: "team", Store: ownStore, Query: providers.Query{Path: tt.path, Name: "."}, MaxAge: time.Hour})
+				return err
+			}
+			nothing := find(nil)
+			if tt.tells {
+				if nothing != nil {
+					t.Errorf("nothing is found: %v", nothing)
+				}
+				return
+			}
+			fails(t, nothing, failure.Stall, v1alpha1.ReasonStoreDenied, "none of the keys that are found")
+			if others := find(map[string]string{"other": "3"}); others == nil || others.Error() != nothing.Error() {
+				t.Errorf("what others have is told: %v, and without it: %v", others, nothing)
+			}
+		})
+	}
 }
 
 func TestNothingFoundIsProvenTwice(t *testing.T) {
