@@ -161,10 +161,12 @@ func refusal(answer *http.Response, body []byte) error {
 	return e
 }
 
-// saysNotFound reads a Status of the API, version v1.
+// saysNotFound reads a Status of the API, version v1. Of a path that it does not
+// serve, an API server says so too, and names no kind.
 func saysNotFound(body []byte) bool {
 	var status metav1.Status
-	return json.Unmarshal(body, &status) == nil && status.Kind == "Status" && status.Reason == metav1.StatusReasonNotFound
+	return json.Unmarshal(body, &status) == nil && status.Kind == "Status" && status.Reason == metav1.StatusReasonNotFound &&
+		status.Details != nil && status.Details.Kind == "secrets"
 }
 
 func isNotFound(err error) bool { return errors.Is(err, providers.ErrNotFound) }

@@ -139,7 +139,7 @@ func FuzzAnswer(f *testing.F) {
 				t.Errorf("the error of %s of %q is no *providers.Error", version, body)
 			}
 		}
-		if err := missing(a); !errors.Is(err, providers.ErrNotFound) && !errors.Is(err, providers.ErrInvalid) {
+		if err := missing(a); !errors.As(err, new(*providers.Error)) || errors.Is(err, providers.ErrNotFound) && a.Errors == nil && a.Data == nil {
 			t.Errorf("missing(%q) = %v", body, err)
 		}
 	})

@@ -132,7 +132,8 @@ func (v *vault) read(ctx context.Context, path string, params url.Values) (answe
 }
 
 // missing tells what is not there from what cannot be there: Vault says 404 to
-// both, and the first may delete what lives of it.
+// both, and the first may delete what lives of it. So does whatever stands in
+// Vault's place while it is away, an ingress for instance, but not in its words.
 func missing(a answer) error {
 	var versioned struct {
 		Metadata *struct {
@@ -140,6 +141,8 @@ func missing(a answer) error {
 		} `json:"metadata"`
 	}
 	switch {
+	case a.Errors == nil && a.Data == nil && a.Warnings == nil:
+		return unreadable()
 	case len(a.Errors) > 0: // no engine has this path
 		return invalid("no secrets engine is mounted at that path of Vault")
 	case json.Unmarshal(a.Data, &versioned) == nil && versioned.Metadata != nil && versioned.Metadata.Destroyed:
