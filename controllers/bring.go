@@ -77,6 +77,10 @@ func (r *ApplicationReconciler) plan(ctx context.Context, run *run, w *wanted) (
 	if w.first && restarted && run.reason == v1alpha1.SyncRevision {
 		w.carried = r.Engine.Carried(w.items)
 	}
+	if w.first && restarted && w.material != nil && run.reason == v1alpha1.SyncDrift && !r.Engine.Carried(w.items) {
+		// Other values were applied last. Not every store has versions that tell.
+		run.reason, w.why = v1alpha1.SyncSecret, v1alpha1.SyncSecret
+	}
 	left := run.leaves(v1alpha1.DriftIgnore) || run.leaves(v1alpha1.DriftReport)
 	r.Engine.Seed(w.items, ledger, left && restarted && !w.carried)
 	plan, err := r.examine(ctx, run, w, r.Engine.Compare(w.items, ledger, run.now))

@@ -344,12 +344,12 @@ func jitter(name types.NamespacedName, interval time.Duration) time.Duration {
 func (r *ApplicationReconciler) comeBack(run *run, after time.Duration) time.Duration {
 	after = soonest(after, run.nextPoll())
 	m := run.memory
-	if m.resolving != nil {
-		return after // its end queues the Application
-	}
 	for _, w := range []*wanted{m.draft, m.wanted} {
 		if w == nil || w.material == nil {
 			continue
+		}
+		if m.resolving != nil && m.resolving.of == w.material {
+			return after // its end queues the Application
 		}
 		at, ever := r.nextAsk(run, w.material)
 		if !ever {

@@ -124,6 +124,26 @@ func TestValuesAreAskedForWhenTheyAreDue(t *testing.T) {
 	}
 }
 
+// A revision may go back to what is in place while the values of another one are
+// being asked for. What that one lacks is nobody's concern then, and the values
+// in place are read again when they are due.
+func TestValuesThatNobodyWaitsForHoldUpNoOthers(t *testing.T) {
+	d, _, w := externalDesk(t)
+	run := d.run(t)
+	if err := d.fill(t.Context(), run, w); err != nil {
+		t.Fatal(err)
+	}
+	run.memory.wanted, run.memory.resolving = w, &resolving{of: &material{}}
+	run.app.Spec.Source.Git.Interval.Duration = time.Hour
+	if rest := d.comeBack(run, time.Hour); rest > 12*time.Minute {
+		t.Errorf("comes back after %s, want when the value is due", rest)
+	}
+	run.memory.resolving.of = w.material
+	if rest := d.comeBack(run, time.Hour); rest != time.Hour {
+		t.Errorf("comes back after %s, want nothing but the poll while the value is being asked for", rest)
+	}
+}
+
 // annotate annotates the Application.
 func (d *desk) annotate(t *testing.T, name, value string) {
 	t.Helper()

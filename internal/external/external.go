@@ -47,15 +47,14 @@ type Answer struct {
 	Missing bool
 }
 
-// FindRequest asks a store for keys.
+// FindRequest asks a store for keys. What lived of them is to go where nothing
+// matches, which takes two proofs apart in time: until then the answer is an
+// error.
 type FindRequest struct {
 	Namespace string // as that of a Request
 	Store     v1alpha1.StoreReference
 	Query     providers.Query
 	MaxAge    time.Duration
-	// Optional: where nothing matches, what lived of it is to be deleted, which
-	// takes two proofs apart in time: until then the answer is an error.
-	Optional bool
 }
 
 // Found is what a store holds of what a FindRequest asks for.

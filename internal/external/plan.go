@@ -64,7 +64,7 @@ func (p *plan) gather(m *Manifest, d Defaults) (problems []error) {
 			p.ask(m, d, store, s.extract.ref, s.extract.property)
 		case s.find != nil:
 			p.finds = append(p.finds, find{manifest: m, field: s.path + ".find", request: FindRequest{
-				Namespace: d.namespace(m.Namespace), Store: store, Query: s.find.query, MaxAge: m.maxAge(d), Optional: m.optional(),
+				Namespace: d.namespace(m.Namespace), Store: store, Query: s.find.query, MaxAge: m.maxAge(d),
 			}})
 		}
 	}

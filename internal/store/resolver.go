@@ -189,7 +189,9 @@ func (r *Resolver) tooOld(s Store, what string, outcome fetch.Outcome) error {
 		WithHint("what runs keeps running; it goes on by itself once the provider answers")
 }
 
-// Find implements external.Resolver.
+// Find implements external.Resolver. That nothing is found is believed once it
+// is proven, whatever is to become of what lives of it: beside other values it
+// would leave a Secret without these.
 func (r *Resolver) Find(ctx context.Context, q external.FindRequest) (external.Found, error) {
 	a := r.access(ctx, q.Namespace, q.Store)
 	if a.err != nil {
@@ -204,7 +206,7 @@ func (r *Resolver) Find(ctx context.Context, q external.FindRequest) (external.F
 	}
 	query := fmt.Sprintf("%q", []any{q.Query.Path, q.Query.Name, q.Query.Tags})
 	since := a.opened.emptySince(query, len(outcome.Keys) == 0, outcome.Read)
-	if q.Optional && !since.IsZero() && outcome.Read.Sub(since) < proof && r.Clock.Since(since) >= proof {
+	if !since.IsZero() && outcome.Read.Sub(since) < proof && r.Clock.Since(since) >= proof {
 		if outcome, err = r.findKeys(ctx, a.opened, q, 0); err != nil {
 			return external.Found{}, err
 		}
@@ -214,7 +216,7 @@ func (r *Resolver) Find(ctx context.Context, q external.FindRequest) (external.F
 		return external.Found{}, a.unseen()
 	}
 	if len(outcome.Keys) == 0 {
-		if q.Optional && outcome.Read.Sub(since) < proof {
+		if outcome.Read.Sub(since) < proof {
 			return external.Found{}, a.store.unproven("nothing is found")
 		}
 		return external.Found{Read: outcome.Read, Kept: kept(outcome)}, nil

@@ -474,7 +474,7 @@ func TestNothingFoundIsProvenTwice(t *testing.T) {
 	find := func() error {
 		r := b.resolver()
 		r.Stores = stores
-		found, err := r.Find(t.Context(), external.FindRequest{Namespace: "team", Store: ownStore, Query: providers.Query{Name: "."}, MaxAge: time.Hour, Optional: true})
+		found, err := r.Find(t.Context(), external.FindRequest{Namespace: "team", Store: ownStore, Query: providers.Query{Name: "."}, MaxAge: time.Hour})
 		if len(found.Keys) > 0 {
 			t.Errorf("Find = %v", found.Keys)
 		}

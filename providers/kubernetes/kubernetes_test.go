@@ -98,8 +98,10 @@ func TestOnlyAnAPIServerSaysThatASecretIsNotThere(t *testing.T) {
 		kind error
 		want string
 	}{
-		"an API server": {`{"kind":"Status","apiVersion":"v1","status":"Failure","message":"quoted","reason":"NotFound","code":404}`,
+		"an API server": {`{"kind":"Status","apiVersion":"v1","status":"Failure","message":"quoted","reason":"NotFound","details":{"name":"db","kind":"secrets"},"code":404}`,
 			providers.ErrNotFound, "there is no such Secret"},
+		"an API server of a path": {`{"kind":"Status","apiVersion":"v1","status":"Failure","message":"quoted","reason":"NotFound","details":{},"code":404}`,
+			providers.ErrUnavailable, "not do so as an API server"},
 		"another reason":  {`{"kind":"Status","apiVersion":"v1","reason":"Gone"}`, providers.ErrUnavailable, "not do so as an API server"},
 		"a page":          {`<html>404</html>`, providers.ErrUnavailable, "not do so as an API server"},
 		"nothing":         {``, providers.ErrUnavailable, "not do so as an API server"},
@@ -115,7 +117,7 @@ func TestOnlyAnAPIServerSaysThatASecretIsNotThere(t *testing.T) {
 
 func TestASecretThatSomethingElseWritesIsWaitedFor(t *testing.T) {
 	const (
-		absent = `{"kind":"Status","reason":"NotFound"}`
+		absent = `{"kind":"Status","reason":"NotFound","details":{"kind":"secrets"}}`
 		bare   = `{"data":{"a":"eA==","b":""}}`
 		owned  = `{"metadata":{"ownerReferences":[{"apiVersion":"cert-manager.io/v1","kind":"Certificate","name":"web"}]},"data":{"a":"eA=="}}`
 	)

@@ -74,6 +74,26 @@ func TestARestartChangesNothingOfExternalSecrets(t *testing.T) {
 	}
 }
 
+// A value that changes while no operator runs is a new value, and no drift: it is
+// applied also where drift is left alone, and where the store has no versions
+// that would tell.
+func TestAValueThatChangedWhileNobodyLookedIsNoDrift(t *testing.T) {
+	s := newStory(t, "external-meanwhile")
+	s.app.Spec.Sync.Drift = v1alpha1.DriftReport
+	v := s.external()
+	v.put("db", `{"password":"before"}`)
+	s.write(map[string]string{"db.yaml": externalManifest("db", dbSecret)})
+	s.create()
+	commit := s.push("first")
+	s.waitReady(commit)
+	restart(t, func() { v.put("db", `{"password":"meanwhile"}`) })
+	s.wantData("db", map[string]string{"password": "meanwhile"})
+	app := s.waitReady(commit)
+	if len(app.Status.Drift) > 0 || app.Status.History[0].Reason != v1alpha1.SyncSecret {
+		t.Errorf("drift %v, history %+v, want a new value", app.Status.Drift, app.Status.History)
+	}
+}
+
 // An operator that starts while a provider is down knows no values. It changes
 // nothing, prunes nothing, and says why.
 func TestARestartWhileTheProviderIsDownChangesNothing(t *testing.T) {
