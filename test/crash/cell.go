@@ -72,6 +72,9 @@ func (c *cell) run(ctx context.Context, faults []Fault) (*outcome, error) {
 		return nil, err
 	}
 	defer c.tidy()
+	if err := c.stock(ctx); err != nil {
+		return nil, err
+	}
 	return c.play(ctx, faults)
 }
 
@@ -230,6 +233,7 @@ func (c *cell) tidy() {
 	defer cancel()
 	crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "widgets." + c.name + crashGroup}}
 	_ = client.IgnoreNotFound(c.world.rig.Client.Delete(ctx, crd)) // it goes with the sandbox otherwise
+	c.unstock(ctx)
 }
 
 // plain replaces what differs from cell to cell.

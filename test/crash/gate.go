@@ -90,16 +90,17 @@ func newGate(cell string, fault *Fault) *gate {
 }
 
 // counted says which calls are enumerated: everything that changes something
-// outside, dry runs with it, everything asked of Git, randomness, and each
-// read of a Secret. Other reads are left out: where between two writes one is
+// outside, dry runs with it, everything asked of Git and of providers,
+// randomness, and each read of a Secret. Other reads are left out: where between two writes one is
 // stopped leaves the same outside. So are Leases: they are renewed by the
-// clock. Storms hit both.
+// clock. So is the status of stores, which counts calls every now and then.
+// Storms hit all.
 func counted(c seam.Call) bool {
 	if c.Kind != seam.API {
 		return true
 	}
 	method, url, _ := strings.Cut(c.Name, " ")
-	if strings.Contains(url, "/coordination.k8s.io/") {
+	if strings.Contains(url, "/coordination.k8s.io/") || strings.Contains(url, "secretstores/") {
 		return false
 	}
 	return method != http.MethodGet || strings.Contains(url, "/secrets/")

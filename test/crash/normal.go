@@ -15,7 +15,7 @@ import (
 // digest covers the namespace, which is another in each cell.
 var passing = []string{
 	"uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "time",
-	"lastTransitionTime", "lastUpdateTime", "appliedAt", "lastHandledSyncAt", "endedAt", "digest", "controller-uid", "batch.kubernetes.io/controller-uid",
+	"lastTransitionTime", "lastUpdateTime", "appliedAt", "changedAt", "lastHandledSyncAt", "endedAt", "digest", "controller-uid", "batch.kubernetes.io/controller-uid",
 }
 
 // normal writes an object without what differs between two runs of the same.

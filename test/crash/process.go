@@ -17,6 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/gitseal/gitseal/controllers"
+	"github.com/gitseal/gitseal/providers"
+	"github.com/gitseal/gitseal/providers/file"
 )
 
 // process is one life of the operator. It shares nothing with the one before
@@ -65,6 +67,7 @@ func (c *cell) start(ctx context.Context, fault *Fault) (*process, error) {
 		MetricsAddress: "0", HealthAddress: "0", LeaderElection: c.scenario.standby, Concurrency: 2,
 		Logger: logr.FromSlogHandler(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelInfo})),
 		Gate:   g, Clock: clock.RealClock{}, Random: zeros{},
+		Providers: providers.Registry{"file": file.Backend(c.values())},
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	p := &process{gate: g, cancel: cancel, ended: make(chan error, 1)}

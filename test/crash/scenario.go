@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"maps"
@@ -108,6 +109,17 @@ spec:
 `, version)
 }
 
+// external is an ExternalSecret that makes the Secret "login".
+const external = `apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata:
+  name: login
+spec:
+  secretStoreRef: {kind: ClusterSecretStore, name: CELL}
+  dataFrom: [{extract: {key: db}}]
+  data: [{secretKey: other, remoteRef: {key: other}}]
+`
+
 // migration is a Job that runs once per content.
 func migration(version string) string {
 	return fmt.Sprintf(`apiVersion: batch/v1
@@ -188,6 +200,15 @@ var scenarios = []scenario{
 		acts: []act{{do: moveOn, revision: 1}},
 	},
 	{
+		name: "external", policy: v1alpha1.PolicyExternal,
+		alike: 3, // new values, told once for each operator that saw some of it
+		revisions: []map[string]string{
+			files(map[string]string{"secret.yaml": "", "external.yaml": external}),
+			files(map[string]string{"secret.yaml": "", "settings.yaml": configMap("settings", "2")}),
+		},
+		acts: []act{{do: create}, {do: rotate, until: rotated}, {do: moveOn, revision: 1, until: released}},
+	},
+	{
 		name: "delete", policy: v1alpha1.PolicySOPS, base: true,
 		revisions: []map[string]string{files(withDefinition)},
 		acts:      []act{{do: remove, revision: gone}},
@@ -221,7 +242,7 @@ func (c *cell) application() *v1alpha1.Application {
 }
 
 func secretsOf(policy v1alpha1.Policy) v1alpha1.Secrets {
-	if policy == v1alpha1.PolicyNone {
+	if policy != v1alpha1.PolicySOPS {
 		return v1alpha1.Secrets{Policy: policy}
 	}
 	return v1alpha1.Secrets{Policy: policy, SOPS: &v1alpha1.SOPS{Keys: []v1alpha1.SOPSKey{{KeyRef: &v1alpha1.LocalReference{Name: keyName}}}}}
@@ -245,6 +266,41 @@ func switchTo(revision int, policy v1alpha1.Policy) func(context.Context, *cell)
 			return err
 		}
 		return c.patch(ctx, func(app *v1alpha1.Application) { app.Spec.Secrets = secretsOf(policy) })
+	}
+}
+
+// rotate replaces a value at the provider, and asks for it to be read again, as
+// kubectl gitseal sync --refresh does.
+func rotate(ctx context.Context, c *cell) error {
+	if err := c.value("db", canaryTwo); err != nil {
+		return err
+	}
+	return c.annotate(ctx, v1alpha1.AnnotationRefreshRequestedAt, "rotated")
+}
+
+// rotated returns nil once the new value is in place, and that is written down.
+func rotated(c *cell) func(map[key]version) error {
+	return func(live map[key]version) error {
+		secret := live[key{schema.GroupKind{Kind: "Secret"}, c.name, "login"}]
+		if secret.object == nil {
+			return errors.New("the Secret is not there")
+		}
+		data, _, _ := unstructured.NestedStringMap(secret.object.Object, "data")
+		if status, ok := statusOf(live[c.applicationKey()]).(map[string]any); !ok || status["lastHandledRefreshAt"] != "rotated" ||
+			data["password"] != base64.StdEncoding.EncodeToString([]byte(canaryTwo)) {
+			return errors.New("the new value is not in place")
+		}
+		return nil
+	}
+}
+
+// released returns nil once the Secret is gone with what made it.
+func released(c *cell) func(map[key]version) error {
+	return func(live map[key]version) error {
+		if _, there := live[key{schema.GroupKind{Kind: "Secret"}, c.name, "login"}]; there {
+			return errors.New("the Secret is still there")
+		}
+		return nil
 	}
 }
 
@@ -284,12 +340,11 @@ func undisturbed(c *cell) func(map[key]version) error {
 
 // request asks for a sync, as kubectl gitseal sync does.
 func (c *cell) request(ctx context.Context, id string) error {
-	return c.patch(ctx, func(app *v1alpha1.Application) {
-		if app.Annotations == nil {
-			app.Annotations = map[string]string{}
-		}
-		app.Annotations[v1alpha1.AnnotationSyncRequestedAt] = id
-	})
+	return c.annotate(ctx, v1alpha1.AnnotationSyncRequestedAt, id)
+}
+
+func (c *cell) annotate(ctx context.Context, name, value string) error {
+	return c.patch(ctx, func(app *v1alpha1.Application) { metav1.SetMetaDataAnnotation(&app.ObjectMeta, name, value) })
 }
 
 func (c *cell) patch(ctx context.Context, change func(*v1alpha1.Application)) error {

@@ -8,7 +8,7 @@ import (
 )
 
 // wire lies between an operator and the API server, below the seam. It shows
-// the operator the Applications of its own cell only, so that cells can share
+// the operator the Applications and the store of its own cell only, so that cells can share
 // a cluster; it can delay what watches tell; and it is where the bugs are
 // planted that prove that the invariants can fail.
 type wire struct {
@@ -21,13 +21,22 @@ type wire struct {
 // tamper plants a bug: it may change what is sent, or do more than that.
 type tamper func(r *http.Request, next http.RoundTripper) (*http.Response, error)
 
-const allApplications = "/apis/gitseal.dev/v1alpha1/applications"
+const (
+	allApplications  = "/apis/gitseal.dev/v1alpha1/applications"
+	allClusterStores = "/apis/gitseal.dev/v1alpha1/clustersecretstores"
+)
 
 // RoundTrip implements http.RoundTripper.
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Path == allApplications {
 		r = r.Clone(r.Context())
 		r.URL.Path = strings.Replace(allApplications, "/applications", "/namespaces/"+w.cell+"/applications", 1)
+	}
+	if r.URL.Path == allClusterStores {
+		r = r.Clone(r.Context())
+		query := r.URL.Query()
+		query.Set("fieldSelector", "metadata.name="+w.cell)
+		r.URL.RawQuery = query.Encode()
 	}
 	send := w.next.RoundTrip
 	if w.tamper != nil {
