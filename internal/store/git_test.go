@@ -151,13 +151,15 @@ func TestStoresForTheCluster(t *testing.T) {
 func TestStoresInGitThatAreRefused(t *testing.T) {
 	provider := func(text string) string { return "provider:\n  " + text }
 	tests := map[string]struct{ apiVersion, kind, spec, want string }{
-		"fake":                                  {eso, "SecretStore", provider("fake: {data: []}"), "spec.provider.fake is not supported: keep values of tests in a directory"},
-		"another provider":                      {eso, "SecretStore", provider("azurekv: {}"), "spec.provider.azurekv is not supported"},
-		"parameter store":                       {eso, "SecretStore", provider("aws: {service: ParameterStore, region: x}"), `spec.provider.aws.service "ParameterStore" is not supported`},
-		"files":                                 {eso, "SecretStore", provider("file: {}"), "spec.provider.file is not supported"},
-		"no provider":                           {eso, "SecretStore", "controller: x", "spec.provider is missing"},
-		"two providers":                         {eso, "SecretStore", vaultToken + "  aws: {region: x}", "takes exactly one provider, and has aws, vault"},
-		"an unknown field":                      {eso, "SecretStore", strings.Replace(vaultToken, "path:", "pathh:", 1), "spec.provider.vault.pathh is not supported"},
+		"fake":             {eso, "SecretStore", provider("fake: {data: []}"), "spec.provider.fake is not supported: keep values of tests in a directory"},
+		"another provider": {eso, "SecretStore", provider("azurekv: {}"), "spec.provider.azurekv is not supported"},
+		"parameter store":  {eso, "SecretStore", provider("aws: {service: ParameterStore, region: x}"), `spec.provider.aws.service "ParameterStore" is not supported`},
+		"files":            {eso, "SecretStore", provider("file: {}"), "spec.provider.file is not supported"},
+		"no provider":      {eso, "SecretStore", "controller: x", "spec.provider is missing"},
+		"two providers":    {eso, "SecretStore", vaultToken + "  aws: {region: x}", "takes exactly one provider, and has aws, vault"},
+		"an unknown field": {eso, "SecretStore", strings.Replace(vaultToken, "path:", "pathh:", 1), "spec.provider.vault.pathh is not supported"},
+		"authorities in what holds none": {eso, "SecretStore", provider("vault: {server: https://v, caProvider: {type: Pod, name: x}, auth: {tokenSecretRef: {name: a, key: b}}}"),
+			`spec.provider.vault.caProvider.type is "Pod", and may be Secret or ConfigMap`},
 		"an unknown method":                     {eso, "SecretStore", provider("vault: {server: https://v, auth: {iam: {vaultRole: x}}}"), "spec.provider.vault.auth.iam is not supported: be let in by one of tokenSecretRef"},
 		"a bundle of certificates that is none": {eso, "SecretStore", strings.Replace(vaultToken, "path: secret", "caBundle: '...hunter2'", 1), "a caBundle is no base64"},
 		"the operator's ServiceAccount at Vault": {eso, "SecretStore", provider("vault: {server: https://v, auth: {kubernetes: {role: r}}}"),

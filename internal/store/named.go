@@ -48,6 +48,7 @@ type selector struct {
 	Named
 	field     string
 	namespace *string // as the spec has it
+	authority bool    // it is a CAProvider, which says itself what it names
 }
 
 // Named lists every object that the spec names, each once and in order. The
@@ -58,6 +59,9 @@ func (s Store) Named() ([]Named, error) {
 	for _, sel := range walk("spec.provider", reflect.ValueOf(s.Spec.Provider)) {
 		if sel.Name == "" {
 			return nil, s.invalid("%s.name is missing", sel.field)
+		}
+		if sel.authority && sel.Thing != ThingSecret && sel.Thing != ThingConfigMap {
+			return nil, s.invalid("%s.type is %q, and may be Secret or ConfigMap", sel.field, shown(string(sel.Thing)))
 		}
 		if sel.namespace != nil && *sel.namespace != "" && *sel.namespace != s.Home {
 			return nil, s.foreign(sel)
@@ -164,7 +168,7 @@ func asSelector(v any) (selector, bool) {
 	case v1alpha1.ConfigMapKeySelector:
 		return selector{Named: Named{Thing: ThingConfigMap, Name: sel.Name}, namespace: sel.Namespace}, true
 	case v1alpha1.CAProvider:
-		return selector{Named: Named{Thing: Thing(sel.Type), Name: sel.Name}, namespace: sel.Namespace}, true
+		return selector{Named: Named{Thing: Thing(sel.Type), Name: sel.Name}, namespace: sel.Namespace, authority: true}, true
 	}
 	return selector{}, false
 }
