@@ -146,6 +146,9 @@ func (e *Engine) Claim(ctx context.Context, t Target, items []Item, ledger *Ledg
 		switch {
 		case item.Awaited && presence == live.Present && o.ApplySet == own:
 			item.claim.uid = o.UID
+		case presence == live.Present && o.ApplySet == own && item.borrows(o):
+			item.claim.applySet = own
+			unseen = append(unseen, item)
 		case !item.Awaited && (presence == live.Present && o.ApplySet == own || presence == live.Unknown && known):
 			item.claim = nil
 		case item.Brought, !item.Awaited && presence == live.Absent && known:
@@ -353,6 +356,9 @@ func (e *Engine) decide(ctx context.Context, item *Item, m *metav1.PartialObject
 	}
 	o := live.Describe(m)
 	item.scaled = o.Scaled
+	if o.ApplySet == c.own && item.borrows(o) {
+		o.ApplySet = "" // it says only that we merged into it
+	}
 	if o.ApplySet == c.own {
 		item.claim = nil
 		if item.Awaited {

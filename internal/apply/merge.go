@@ -11,6 +11,7 @@ import (
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/failure"
+	"github.com/gitseal/gitseal/internal/live"
 	"github.com/gitseal/gitseal/internal/render"
 )
 
@@ -47,6 +48,13 @@ func standingAgainst(item Item, marks []mark) []mark {
 		return marks
 	}
 	return slices.DeleteFunc(marks, func(m mark) bool { return m.tool != anotherApplySet })
+}
+
+// borrows says whether an object, a member of ours, is one that we only merged
+// into so far. To own it from now on takes what it takes with any object that is
+// there: to prune it would delete what is not ours.
+func (i Item) borrows(o live.Object) bool {
+	return !i.Merged && i.ID.GroupKind == kindSecret && o.Prune == v1alpha1.PruneRelease
 }
 
 // unfound says whether an item has nothing yet to be merged into.

@@ -1,11 +1,14 @@
 package apply
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/failure"
@@ -156,6 +159,51 @@ func TestWhatCannotBeMerged(t *testing.T) {
 			_, err := w.Build(w.target, objects(t, text))
 			if f := failure.From(err, ""); f.Reason != v1alpha1.ReasonObjectInvalid || f.Class != failure.Stall || f.Hint == "" {
 				t.Errorf("Build() = %s %q", f.Reason, f.Message())
+			}
+		})
+	}
+}
+
+// To have merged into a Secret makes it nobody's own: what then wants all of it
+// is refused where another tool owns it, as it would have been at first, and
+// otherwise takes it as it takes what is there.
+func TestWhatWasMergedIntoIsNotOursToOwn(t *testing.T) {
+	release := func(annotations map[string]any) map[string]any {
+		o := existing(nil, map[string]any{v1alpha1.AnnotationPrune: v1alpha1.PruneRelease})
+		for k, v := range annotations {
+			metaOf(o)["annotations"].(map[string]any)[k] = v
+		}
+		return o
+	}
+	tests := map[string]struct {
+		object map[string]any
+		reason string
+	}{
+		"a user's":  {object: release(nil)},
+		"Argo CD's": {object: release(map[string]any{"argocd.argoproj.io/tracking-id": "shop:/Secret:ns/a"}), reason: v1alpha1.ReasonOwnedByOther},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			metaOf(tt.object)["labels"] = map[string]any{v1alpha1.ApplySetPartOfLabel: w.target.ApplySet()}
+			w.answer = (&store{w: w, object: tt.object}).serve
+			items := w.build("apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata: {ours: dg==}")
+			w.seen.put(items[0].Scope, "a", live.Object{ResourceVersion: 7, ApplySet: w.target.ApplySet(), Prune: v1alpha1.PruneRelease})
+			own := func(context.Context, string) (types.NamespacedName, bool, error) {
+				return w.target.Application, true, nil
+			}
+			claimed, err := w.Claim(t.Context(), w.target, items, w.ledger, Rules{Parent: own})
+			if tt.reason != "" {
+				if f := failure.From(err, ""); err == nil || f.Reason != tt.reason {
+					t.Errorf("Claim() = %v, want %s", err, tt.reason)
+				}
+				return
+			}
+			if err != nil || claimed[0].claim == nil || claimed[0].claim.uid != "u" {
+				t.Fatalf("Claim() = %+v, %v, want it bound to what is there", claimed[0].claim, err)
+			}
+			if changed, err := w.Apply(t.Context(), claimed, w.ledger, w.values); err != nil || changed != 1 {
+				t.Errorf("Apply() = %d, %v, want it applied", changed, err)
 			}
 		})
 	}
