@@ -332,7 +332,7 @@ func (o *initOptions) sayNext() {
 		o.sayf("Next: kubectl gitseal encrypt -i %s/YOUR-SECRET.yaml, then commit and push", m.path)
 	}
 	if m.policy == v1alpha1.PolicyExternal {
-		o.sayf("Next: commit ExternalSecrets to %s, and push", m.path)
+		o.sayf("Next: commit ExternalSecrets to %s, and the store that they use unless the cluster has it, and push", m.path)
 	}
 	if o.output != "-" {
 		o.sayf("Then: kubectl apply -f %s && kubectl gitseal status %s -n %s", fromHere(o.output), m.name, m.namespace)
