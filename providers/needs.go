@@ -1,7 +1,0 @@
-//go:build needs
-
-package providers
-
-import (
-	_ "golang.org/x/time/rate"
-)
