@@ -103,13 +103,14 @@ func (r *StoreReconciler) drop(name types.NamespacedName) {
 // Reconcile checks one store, where that is due, and writes down what came of
 // it. With several replicas one of them does.
 func (r *StoreReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	key := storeKey{kind: r.Kind, name: req.NamespacedName}
 	ctx, done, mine := r.share.Hold(ctx, storeOwner+req.Namespace, req.Name)
 	if !mine {
 		r.drop(req.NamespacedName)
+		r.Stores.unchecked(key)
 		return ctrl.Result{RequeueAfter: r.jitter(store.DefaultRefresh)}, nil // it may become so
 	}
 	defer done()
-	key := storeKey{kind: r.Kind, name: req.NamespacedName}
 	o := key.empty()
 	if err := r.Client.Get(ctx, req.NamespacedName, o); err != nil {
 		if apierrors.IsNotFound(err) {

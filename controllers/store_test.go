@@ -26,6 +26,7 @@ import (
 	"github.com/gitseal/gitseal/internal/fetch"
 	"github.com/gitseal/gitseal/internal/live"
 	"github.com/gitseal/gitseal/internal/secret"
+	"github.com/gitseal/gitseal/internal/shard"
 	"github.com/gitseal/gitseal/internal/store"
 	"github.com/gitseal/gitseal/providers"
 )
@@ -341,6 +342,26 @@ func TestAStoreIsNotGivenWhatApplicationsAreReadWith(t *testing.T) {
 			}
 			if status, _ := c.look(); readyReason(status) == "" || c.vault.checks > 0 {
 				t.Errorf("the store is asked, and says %q", readyReason(status))
+			}
+		})
+	}
+}
+
+func TestAStoreThatAnotherReplicaLooksAtIsHeldForItsUsersOnly(t *testing.T) {
+	for name, tt := range map[string]struct {
+		used bool
+		want int
+	}{"nobody uses it here": {false, 0}, "somebody does": {true, 1}} {
+		t.Run(name, func(t *testing.T) {
+			c := newCounter(t)
+			c.look()
+			if tt.used {
+				c.read()
+			}
+			c.share = shard.New(shard.Options{ID: "a", Clock: c.clock, Duration: time.Second}) // of which nothing is granted
+			c.look()
+			if len(c.Stores.held) != tt.want || len(c.watches.gone) != 1-tt.want {
+				t.Errorf("%d stores are held and %d released, want %d and %d", len(c.Stores.held), len(c.watches.gone), tt.want, 1-tt.want)
 			}
 		})
 	}

@@ -297,9 +297,15 @@ func (s *Stores) Notify(owner string) bool {
 func (s *Stores) changed(key storeKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if h := s.held[ownerOf(types.NamespacedName{}, store.Store{Kind: key.kind, Namespace: key.name.Namespace, Name: key.name.Name})]; h != nil {
+	if h := s.ofCluster(key); h != nil {
 		s.tell(h)
 	}
+}
+
+// ofCluster is a store of the cluster, nil where nobody has asked for it. It is
+// called with mu held.
+func (s *Stores) ofCluster(key storeKey) *heldStore {
+	return s.held[ownerOf(types.NamespacedName{}, store.Store{Kind: key.kind, Namespace: key.name.Namespace, Name: key.name.Name})]
 }
 
 func (s *Stores) tell(h *heldStore) {
@@ -360,13 +366,24 @@ func (s *Stores) forget(application types.NamespacedName) {
 func (s *Stores) gone(key storeKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for owner, h := range s.held {
-		if h.key == key && h.application == (types.NamespacedName{}) {
-			h.opened, h.checked = nil, false
-			s.Watches.Release(owner)
-			if len(h.users) == 0 {
-				delete(s.held, owner)
-			}
+	if h := s.ofCluster(key); h != nil {
+		h.opened, h.checked = nil, false
+		s.Watches.Release(h.owner)
+		if len(h.users) == 0 {
+			delete(s.held, h.owner)
+		}
+	}
+}
+
+// unchecked drops a store that another replica looks at now, unless somebody
+// uses it here.
+func (s *Stores) unchecked(key storeKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h := s.ofCluster(key); h != nil {
+		h.checked = false
+		if len(h.users) == 0 {
+			s.release(h.owner)
 		}
 	}
 }
