@@ -9,8 +9,10 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
@@ -172,6 +174,9 @@ func isManifestName(name string) bool {
 func (o *migrateOptions) migrateDocument(file *document) []migration {
 	var found []migration
 	var edits []edit
+	if !utf8.Valid(file.before) { // places in it could not be found
+		return unread(file)
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(file.before))
 	for {
 		var node yaml.Node
@@ -180,9 +185,7 @@ func (o *migrateOptions) migrateDocument(file *document) []migration {
 			break
 		}
 		if err != nil { // its text may quote the file
-			if bytes.Contains(file.before, []byte("external-secrets.io/")) {
-				found = append(found, migration{File: file.name, Works: migrationUnread, Message: unreadable})
-			}
+			found = append(found, unread(file)...)
 			break
 		}
 		m, e := o.migrateNode(file.name, &node)
@@ -192,6 +195,14 @@ func (o *migrateOptions) migrateDocument(file *document) []migration {
 		file.after = applyEdits(file.before, edits)
 	}
 	return found
+}
+
+// unread is for a file that seems to hold manifests, be it in UTF-16.
+func unread(file *document) []migration {
+	if !bytes.Contains(bytes.ReplaceAll(file.before, []byte{0}, nil), []byte("external-secrets.io/")) {
+		return nil
+	}
+	return []migration{{File: file.name, Works: migrationUnread, Message: unreadable}}
 }
 
 // edit replaces the text of a scalar.
@@ -205,12 +216,26 @@ func applyEdits(text []byte, edits []edit) []byte {
 	slices.SortFunc(edits, func(a, b edit) int {
 		return cmp.Or(b.node.Line-a.node.Line, b.node.Column-a.node.Column)
 	})
-	lines := strings.SplitAfter(string(text), "\n")
+	lines := splitLines(string(text))
 	for _, e := range edits {
 		line, at := []rune(lines[e.node.Line-1]), e.node.Column-1
 		lines[e.node.Line-1] = string(line[:at]) + strings.Replace(string(line[at:]), e.old, e.new, 1)
 	}
 	return []byte(strings.Join(lines, ""))
+}
+
+// lineBreak is what YAML 1.1 ends lines with: places count by it.
+var lineBreak = regexp.MustCompile(`\r\n|[\r\n\x{85}\x{2028}\x{2029}]`)
+
+// splitLines leaves each line its end.
+func splitLines(text string) []string {
+	var lines []string
+	begin := 0
+	for _, at := range lineBreak.FindAllStringIndex(text, -1) {
+		lines = append(lines, text[begin:at[1]])
+		begin = at[1]
+	}
+	return append(lines, text[begin:])
 }
 
 // scalar finds a field of a mapping.

@@ -104,6 +104,9 @@ func (o *migrateOptions) migrateStore(m *migration, object render.Object, root, 
 // namespaceEdits moves what a ClusterSecretStore names to the operator's
 // namespace, and returns the edits that say so.
 func namespaceEdits(v *yaml.Node, operatorNamespace string) (edits []edit) {
+	if v == nil {
+		return nil
+	}
 	namespace := scalar(v, "namespace")
 	if named := scalar(v, "name"); named != nil && namespace != nil && namespace.Value != operatorNamespace {
 		edits = append(edits, edit{node: namespace, old: namespace.Value, new: operatorNamespace})
