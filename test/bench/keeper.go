@@ -55,7 +55,7 @@ type vaultKeeper struct {
 	seen   keeperCalls
 }
 
-func newVaultKeeper(ctx context.Context) (*vaultKeeper, error) {
+func newVaultKeeper(ctx context.Context) (keeper, error) {
 	v, err := rig.StartVault(ctx)
 	if err != nil {
 		return nil, err
@@ -164,7 +164,7 @@ type awsKeeper struct {
 	key   fakeaws.AccessKey
 }
 
-func newAWSKeeper() (*awsKeeper, error) {
+func newAWSKeeper() (keeper, error) {
 	k := &awsKeeper{cloud: fakeaws.Start()}
 	k.key = k.cloud.AddUser("bench")
 	for i := range keptKeys {
