@@ -261,6 +261,13 @@ func TestReferencesSayWhatChangedWhen(t *testing.T) {
 	if refs, more := many.references(); len(refs) != maxReferences || more != 3 {
 		t.Errorf("references() of %d = %d and %d more", len(many.at), len(refs), more)
 	}
+	long := changes{at: map[place]time.Time{}}
+	for i := range 100 {
+		long.at[place{vault, fmt.Sprintf("%03d", i) + strings.Repeat("k", 2045), ""}] = epoch
+	}
+	if refs, more := long.references(); len(refs) != 31 || more != 69 {
+		t.Errorf("references() of long keys = %d and %d more, want as many as fit into 64 KiB", len(refs), more)
+	}
 }
 
 func TestStaleValuesAreSaid(t *testing.T) {

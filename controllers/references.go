@@ -14,8 +14,12 @@ import (
 	"github.com/gitseal/gitseal/internal/secret"
 )
 
-// maxReferences is how many a status lists.
-const maxReferences = 512
+// maxReferences is how many a status lists, as long as their texts take no more
+// than maxReferenceBytes: a status has to fit into etcd.
+const (
+	maxReferences     = 512
+	maxReferenceBytes = 64 << 10
+)
 
 // place is one value of a store.
 type place struct {
@@ -97,8 +101,12 @@ func (c changes) references() (listed []v1alpha1.SecretReferenceStatus, more int
 		return cmp.Or(cmp.Compare(a.Store.Kind, b.Store.Kind), cmp.Compare(a.Store.Name, b.Store.Name),
 			cmp.Compare(a.Key, b.Key), cmp.Compare(a.Version, b.Version))
 	})
-	if n := len(listed); n > maxReferences {
-		return listed[:maxReferences], int32(n - maxReferences)
+	bytes := 0
+	for i, l := range listed {
+		bytes += len(l.Store.Name) + len(l.Key) + len(l.Version)
+		if i == maxReferences || bytes > maxReferenceBytes {
+			return listed[:i], int32(len(listed) - i)
+		}
 	}
 	return listed, 0
 }
