@@ -51,7 +51,7 @@ func (s Store) grantOf(ctx context.Context, app types.NamespacedName, namespaces
 			return g, err
 		}
 		if holds {
-			g.rules = append(g.rules, rule{keys: expand(a.Keys, app.Namespace), properties: a.Properties})
+			g.rules = append(g.rules, rule{keys: s.expand(a.Keys, app.Namespace), properties: a.Properties})
 		}
 	}
 	all, err := s.servesAll(ctx, asked)
@@ -134,11 +134,26 @@ func (a *asking) selected(ctx context.Context, s *metav1.LabelSelector) (bool, e
 	return selector.Matches(a.labels), nil
 }
 
+// spelled is the one spelling of a key by which rules and requests are compared.
+// In Vault either may repeat the mount of the store, and the data/ of version 2:
+// a namespace that is called as the mount would otherwise have all of it.
+func (s Store) spelled(key string) string {
+	v := s.Spec.Provider.Vault
+	if v == nil || v.Path == nil {
+		return key
+	}
+	rest, repeated := strings.CutPrefix(strings.TrimLeft(key, "/"), strings.Trim(*v.Path, "/")+"/")
+	if repeated && v.Version != "v1" {
+		rest = strings.TrimPrefix(rest, "data/")
+	}
+	return rest
+}
+
 // expand puts the Application's namespace into the keys of a rule.
-func expand(keys []string, namespace string) []string {
+func (s Store) expand(keys []string, namespace string) []string {
 	var expanded []string
 	for _, k := range keys {
-		expanded = append(expanded, strings.ReplaceAll(k, "{namespace}", namespace))
+		expanded = append(expanded, strings.ReplaceAll(s.spelled(k), "{namespace}", namespace))
 	}
 	return expanded
 }
@@ -152,11 +167,12 @@ func (g grant) allows(key string, properties []string) error {
 	if len(properties) == 0 {
 		properties = []string{""}
 	}
+	spelled := g.store.spelled(key)
 	for _, p := range properties {
-		if slices.ContainsFunc(g.rules, func(r rule) bool { return r.hasKey(key) && r.hasProperty(p) }) {
+		if slices.ContainsFunc(g.rules, func(r rule) bool { return r.hasKey(spelled) && r.hasProperty(p) }) {
 			continue
 		}
-		if !slices.ContainsFunc(g.rules, func(r rule) bool { return r.hasKey(key) }) {
+		if !slices.ContainsFunc(g.rules, func(r rule) bool { return r.hasKey(spelled) }) {
 			return g.deny("does not let Application %q of namespace %q use key %q", g.app.Name, g.app.Namespace, key)
 		}
 		if p == "" {
@@ -191,6 +207,7 @@ func (r rule) hasKey(key string) bool {
 // covers reports whether all that a search below a path can find may be used. A
 // path without a slash at its end is but the beginning of a name at some providers.
 func (g grant) covers(path string) bool {
+	path = g.store.spelled(path)
 	return slices.ContainsFunc(g.rules, func(r rule) bool {
 		return r.properties == nil && (r.keys == nil || slices.ContainsFunc(r.keys, func(k string) bool {
 			return strings.HasSuffix(k, "/") && strings.HasPrefix(path, k)

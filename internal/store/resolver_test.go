@@ -497,3 +497,42 @@ func (h *held) Open(ctx context.Context, app types.NamespacedName, s store.Store
 	}
 	return h.opened, err
 }
+
+// In Vault a key may repeat the mount. A namespace that is called as the mount
+// must not come to all of it by that: its key is not what its rule says.
+func TestAKeyIsComparedWithoutTheMount(t *testing.T) {
+	tests := map[string]struct {
+		rule, key string
+		v1        bool
+		allowed   bool
+	}{
+		"another's folder, behind the mount":      {rule: "{namespace}/", key: "team/other/db"},
+		"another's folder, behind mount and data": {rule: "{namespace}/", key: "team/data/other/db"},
+		"the own folder":                          {rule: "{namespace}/", key: "team/team/db", allowed: true},
+		"the own folder, behind mount and data":   {rule: "{namespace}/", key: "/team/data/team/db", allowed: true},
+		"a rule that has the mount":               {rule: "team/shop/", key: "shop/db", allowed: true},
+		"a rule that has mount and namespace":     {rule: "team/{namespace}/", key: "team/team/db", allowed: true},
+		"that rule, and another's folder":         {rule: "team/{namespace}/", key: "team/other/db"},
+		"data is a folder in version 1":           {rule: "shop/", key: "team/data/shop/db", v1: true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench()
+			b.shelf.values[tt.key] = "1"
+			b.clusterWide(func(s *v1alpha1.SecretStoreSpec) {
+				mount := "team"
+				s.Provider.Vault.Path = &mount
+				if tt.v1 {
+					s.Provider.Vault.Version = "v1"
+				}
+				s.Access = []v1alpha1.StoreAccess{{Namespaces: []string{"team"}, Keys: []string{tt.rule}}}
+			})
+			err := b.resolver().Resolve(t.Context(), []external.Request{ask(clusterWide, tt.key)})[0].Err
+			if tt.allowed && err != nil {
+				t.Errorf("Resolve: %v", err)
+			} else if !tt.allowed {
+				fails(t, err, failure.Stall, v1alpha1.ReasonStoreDenied, "use key")
+			}
+		})
+	}
+}
