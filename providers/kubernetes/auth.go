@@ -20,7 +20,7 @@ import (
 // connect makes the client of a store. It calls nobody.
 func connect(home Home, settings v1alpha1.KubernetesProvider, s providers.Store) (*api, error) {
 	if settings.AuthRef != nil {
-		return connectKubeconfig(*settings.AuthRef, s)
+		return connectKubeconfig(home, *settings.AuthRef, s)
 	}
 	if settings.Auth == nil {
 		return nil, invalid("kubernetes.auth is missing: the operator's own identity reads no Secrets for a store")
@@ -118,7 +118,7 @@ const maxKubeconfig = 1 << 20
 
 // connectKubeconfig takes a kubeconfig that holds everything itself: it must
 // start no program, and name no file of the operator.
-func connectKubeconfig(ref v1alpha1.SecretKeySelector, s providers.Store) (*api, error) {
+func connectKubeconfig(home Home, ref v1alpha1.SecretKeySelector, s providers.Store) (*api, error) {
 	raw, err := s.Credentials.Secret(ref)
 	if err != nil {
 		return nil, err
@@ -141,7 +141,10 @@ func connectKubeconfig(ref v1alpha1.SecretKeySelector, s providers.Store) (*api,
 	if err := selfContained(cluster, user); err != nil {
 		return nil, err
 	}
-	base, ca, err := server(Home{}, v1alpha1.KubernetesServer{URL: cluster.Server, CABundle: cluster.CertificateAuthorityData}, s)
+	if cluster.Server == "" {
+		return nil, invalid("the kubeconfig names no server")
+	}
+	base, ca, err := server(home, v1alpha1.KubernetesServer{URL: cluster.Server, CABundle: cluster.CertificateAuthorityData}, s)
 	if err != nil {
 		return nil, err
 	}

@@ -1,94 +1,243 @@
 package kubernetes_test
 
 import (
-	"context"
-	"encoding/base64"
-	"encoding/pem"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
-	"k8s.io/utils/clock"
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/egress"
-	"github.com/gitseal/gitseal/internal/secret"
 	"github.com/gitseal/gitseal/providers"
 	"github.com/gitseal/gitseal/providers/kubernetes"
 )
 
-// The suite for all backends runs on a real API server, in test/e2e. Here is
-// what a store can ask for besides, and what no API server says.
-
-// credentials has one entry under every name.
-type credentials string
-
-func (c credentials) Secret(v1alpha1.SecretKeySelector) (secret.Value, error) {
-	return secret.NewValue([]byte(c)), nil
+func isKind(err, kind error) bool {
+	var e *providers.Error
+	return errors.As(err, &e) && errors.Is(err, kind)
 }
 
-func (credentials) CA(v1alpha1.CAProvider) ([]byte, error) { return nil, nil }
-
-func (credentials) ConfigMap(v1alpha1.ConfigMapKeySelector) (string, error) { return "", nil }
-
-func (credentials) Token(context.Context, v1alpha1.ServiceAccountSelector, []string, time.Duration) (providers.Token, error) {
-	return providers.Token{}, errors.New("not asked for here")
-}
-
-func (credentials) Annotations(context.Context, v1alpha1.ServiceAccountSelector) (map[string]string, error) {
-	return nil, nil
-}
-
-// answering is a server that gives the same answer to everything.
-func answering(t *testing.T, status int, body string) (url string, ca []byte) {
-	t.Helper()
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(status)
-		_, _ = w.Write([]byte(body))
-	}))
-	t.Cleanup(server.Close)
-	return server.URL, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-}
-
-func open(settings v1alpha1.KubernetesProvider, c credentials) (providers.Provider, error) {
-	return kubernetes.Backend(kubernetes.Home{}).Open(providers.Store{
-		Spec: v1alpha1.StoreProvider{Kubernetes: &settings}, Credentials: c, Dial: egress.Guard{}.Dial, Clock: clock.RealClock{},
-	})
-}
-
-// read reads a Secret "db" of a server with a token that is kept.
-func read(t *testing.T, url string, ca []byte, change func(*v1alpha1.KubernetesProvider)) providers.Result {
-	t.Helper()
-	settings := v1alpha1.KubernetesProvider{
-		Server: v1alpha1.KubernetesServer{URL: url, CABundle: ca},
-		Auth:   &v1alpha1.KubernetesAuth{Token: &v1alpha1.KubernetesTokenAuth{}},
+func TestSecretsAreReadWhole(t *testing.T) {
+	labelled := func(s *corev1.Secret) {
+		s.Labels, s.Annotations = map[string]string{"tier": "db"}, map[string]string{"note": "n"}
 	}
-	if change != nil {
-		change(&settings)
+	s := newServer(t, secretOf("db", map[string]string{"user": "ada", "cert": "\xff\x00"}, labelled), secretOf("empty", nil)).start(t)
+	p := opened(t, kubernetes.Home{}, storeOf(s.settings(), nil))
+	tests := map[string]struct {
+		ref  providers.Ref
+		want string
+	}{
+		"entries, in base64":        {providers.Ref{Key: "db"}, `{"cert":"/wA=","user":"YWRh"}`},
+		"a Secret without entries":  {providers.Ref{Key: "empty"}, `{}`},
+		"what describes it":         {providers.Ref{Key: "db", Metadata: true}, `{"annotations":{"note":"n"},"labels":{"tier":"db"}}`},
+		"nothing that describes it": {providers.Ref{Key: "empty", Metadata: true}, `{"annotations":{},"labels":{}}`},
 	}
-	p, err := open(settings, "token")
-	if err != nil {
-		t.Fatal(err)
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got, err := get(t, p, tt.ref); err != nil || got != tt.want {
+				t.Errorf("Get = %s, %v, want %s", got, err, tt.want)
+			}
+		})
 	}
-	results, err := p.Get(t.Context(), []providers.Ref{{Key: "db"}})
-	if err != nil {
-		t.Fatal(err)
+	if results, err := p.Get(t.Context(), []providers.Ref{{Key: "db"}}); err != nil || results[0].Version != "7" {
+		t.Errorf("version %q, %v, want the resourceVersion", results[0].Version, err)
 	}
-	return results[0]
 }
 
-// judge compares a Result with the value that is wanted, or with the kind of
-// error and a part of its text.
-func judge(t *testing.T, got providers.Result, kind error, want string) {
-	t.Helper()
-	switch {
-	case kind == nil && (got.Err != nil || string(got.Value.Reveal()) != want):
-		t.Errorf("Get = %s, %v, want %s", got.Value.Reveal(), got.Err, want)
-	case kind != nil && (!errors.Is(got.Err, kind) || !strings.Contains(got.Err.Error(), want)):
-		t.Errorf("Get: %v, want %v: %s", got.Err, kind, want)
+func ownedBy(apiVersion, kind, name string) func(*corev1.Secret) {
+	return func(s *corev1.Secret) {
+		s.OwnerReferences = append(s.OwnerReferences, metav1.OwnerReference{APIVersion: apiVersion, Kind: kind, Name: name})
+	}
+}
+
+// Secrets that something else writes are waited for, until it is done.
+func TestWhatIsNotReadyIsWaitedFor(t *testing.T) {
+	s := newServer(t,
+		secretOf("orphan", map[string]string{"user": "ada", "password": "p"}),
+		secretOf("tls", map[string]string{"user": "ada", "password": "p"}, ownedBy("v1", "ConfigMap", "x"), ownedBy("cert-manager.io/v1", "Certificate", "web")),
+		secretOf("half", map[string]string{"user": "ada", "password": ""}, ownedBy("v1", "ConfigMap", "x")),
+	).start(t)
+	certificate := func(name string) *v1alpha1.KubernetesOwner {
+		return &v1alpha1.KubernetesOwner{APIGroup: "cert-manager.io", Kind: "Certificate", Name: name}
+	}
+	both := []string{"user", "password"}
+	tests := map[string]struct {
+		key   string
+		owner *v1alpha1.KubernetesOwner
+		keys  []string
+		want  string // part of the error; "" is ready
+	}{
+		"nothing is demanded":                  {key: "orphan"},
+		"no owner":                             {key: "orphan", owner: certificate("web"), want: `is not owned by Certificate.cert-manager.io "web" yet`},
+		"no owner of any name":                 {key: "orphan", owner: certificate(""), want: `is not owned by any Certificate.cert-manager.io yet`},
+		"the owner, second of two":             {key: "tls", owner: certificate("web")},
+		"any owner of the kind":                {key: "tls", owner: certificate("")},
+		"an owner of another name":             {key: "tls", owner: certificate("api"), want: "is not owned"},
+		"an owner of another group":            {key: "tls", owner: &v1alpha1.KubernetesOwner{APIGroup: "example.com", Kind: "Certificate"}, want: "is not owned"},
+		"an owner of the core group":           {key: "tls", owner: &v1alpha1.KubernetesOwner{Kind: "ConfigMap", Name: "x"}},
+		"a kind of another group, as a core's": {key: "tls", owner: &v1alpha1.KubernetesOwner{Kind: "Certificate"}, want: "is not owned by any Certificate yet"},
+		"all entries":                          {key: "orphan", keys: both},
+		"an entry that is empty":               {key: "half", keys: both, want: `has no entry "password" yet`},
+		"an entry that is absent":              {key: "orphan", keys: append(both, "host"), want: `has no entry "host" yet`},
+		"the owner and not the entries":        {key: "half", owner: &v1alpha1.KubernetesOwner{Kind: "ConfigMap"}, keys: both, want: `has no entry "password" yet`},
+		"absent, and to be owned":              {key: "absent", owner: certificate("web"), want: "is not there yet"},
+		"absent, and to have entries":          {key: "absent", keys: both, want: "is not there yet"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			settings := s.settings()
+			settings.RequireOwner, settings.ExpectedKeys = tt.owner, tt.keys
+			got, err := get(t, opened(t, kubernetes.Home{}, storeOf(settings, nil)), providers.Ref{Key: tt.key})
+			if tt.want == "" {
+				if err != nil || got == "" {
+					t.Errorf("Get = %q, %v", got, err)
+				}
+				return
+			}
+			refused(t, err, providers.ErrUnavailable, tt.want)
+		})
+	}
+	if _, err := get(t, opened(t, kubernetes.Home{}, storeOf(s.settings(), nil)), providers.Ref{Key: "absent"}); !isKind(err, providers.ErrNotFound) {
+		t.Errorf("%v of what is absent and not waited for, want %v", err, providers.ErrNotFound)
+	}
+}
+
+func TestSearches(t *testing.T) {
+	s := newServer(t, secretOf("web-2", nil), secretOf("db", nil), secretOf("web-1", nil), secretOf("api", nil), secretOf("web-3", nil)).start(t)
+	tests := map[string]struct {
+		query  providers.Query
+		want   []string
+		labels string // that the server is asked for
+	}{
+		"everything, over all pages": {providers.Query{}, []string{"api", "db", "web-1", "web-2", "web-3"}, ""},
+		"by name":                    {providers.Query{Name: "^web-"}, []string{"web-1", "web-2", "web-3"}, ""},
+		"nothing":                    {providers.Query{Name: "^x"}, []string{}, ""},
+		"by labels, at the server":   {providers.Query{Name: "b", Tags: map[string]string{"tier": "db", "app": "shop"}}, []string{"db", "web-1", "web-2", "web-3"}, "app=shop,tier=db"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s.asked = nil
+			got, err := opened(t, kubernetes.Home{}, storeOf(s.settings(), nil)).(providers.Finder).Find(t.Context(), tt.query)
+			if diff := cmp.Diff(tt.want, got); diff != "" || err != nil {
+				t.Errorf("Find: %v (-want +got):\n%s", err, diff)
+			}
+			if len(s.asked) != 3 {
+				t.Errorf("%d requests, want one for each of three pages", len(s.asked))
+			}
+			for _, r := range s.asked {
+				if !strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadataList") {
+					t.Errorf("asked for %q, which has the values, too", r.Header.Get("Accept"))
+				}
+				if labels := r.URL.Query().Get("labelSelector"); labels != tt.labels {
+					t.Errorf("asked for labels %q, want %q", labels, tt.labels)
+				}
+			}
+		})
+	}
+}
+
+func TestSearchesThatAreNone(t *testing.T) {
+	s := newServer(t).start(t)
+	for range 10_001 {
+		s.secrets = append(s.secrets, secretOf("s", nil))
+	}
+	s.page = 500
+	tests := map[string]struct {
+		query providers.Query
+		want  string
+	}{
+		"a path":                    {providers.Query{Path: "/quoted"}, "Secrets have no path"},
+		"no regular expression":     {providers.Query{Name: "quoted("}, "find.name.regexp is no regular expression"},
+		"a label that is none":      {providers.Query{Tags: map[string]string{"quoted quoted": "x"}}, "find.tags are no labels"},
+		"a label's value":           {providers.Query{Tags: map[string]string{"a": "quoted quoted"}}, "find.tags are no labels"},
+		"more than anybody can use": {providers.Query{}, "more than 10000 Secrets match"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := opened(t, kubernetes.Home{}, storeOf(s.settings(), nil)).(providers.Finder).Find(t.Context(), tt.query)
+			refused(t, err, providers.ErrInvalid, tt.want)
+		})
+	}
+}
+
+// Whatever a server says, it is bounded, and nothing of it is quoted.
+func TestWhatServersAnswer(t *testing.T) {
+	status := func(code int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "quoted-by-the-server", code) }
+	}
+	text := func(text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }
+	}
+	tests := map[string]struct {
+		answer http.HandlerFunc
+		kind   error
+		want   string
+	}{
+		"not let in":        {status(401), providers.ErrUnauthenticated, "does not accept the credentials"},
+		"not allowed":       {status(403), providers.ErrDenied, "does not let the store's identity do this"},
+		"too fast":          {status(429), providers.ErrThrottled, "asks to slow down"},
+		"a bad question":    {status(400), providers.ErrInvalid, "does not accept the question"},
+		"a failure":         {status(500), providers.ErrUnavailable, "answers with status 500"},
+		"another place":     {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://quoted.example", 302) }, providers.ErrUnavailable, "answers with status 302"},
+		"no JSON":           {text("quoted"), providers.ErrUnavailable, "answers something else than expected"},
+		"JSON of no Secret": {text(`{"data": ["quoted"]}`), providers.ErrUnavailable, "answers something else than expected"},
+		"without end": {func(w http.ResponseWriter, _ *http.Request) {
+			block := strings.Repeat("x", 1<<20)
+			for range 64 {
+				if _, err := io.WriteString(w, block); err != nil {
+					return
+				}
+			}
+		}, providers.ErrInvalid, "is too large"},
+		"half of an answer": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			_, _ = io.WriteString(w, `{"quoted":`)
+		}, providers.ErrUnavailable, "does not answer"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := &server{Server: httptest.NewTLSServer(tt.answer)}
+			t.Cleanup(s.Close)
+			_, err := get(t, opened(t, kubernetes.Home{}, storeOf(s.settings(), nil)), providers.Ref{Key: "db"})
+			refused(t, err, tt.kind, tt.want)
+		})
+	}
+}
+
+func TestTimesToWaitAreTaken(t *testing.T) {
+	for header, want := range map[string]time.Duration{"7": 7 * time.Second, "999999": time.Hour, "-1": 0, "soon": 0} {
+		s := &server{Server: httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", header)
+			w.WriteHeader(http.StatusTooManyRequests)
+		}))}
+		t.Cleanup(s.Close)
+		_, err := get(t, opened(t, kubernetes.Home{}, storeOf(s.settings(), nil)), providers.Ref{Key: "db"})
+		if got := providers.RetryAfter(err); got != want {
+			t.Errorf("Retry-After: %s is taken for %s, want %s", header, got, want)
+		}
+	}
+}
+
+// A Secret of the size that an API server stores can be read, in full.
+func TestTheLargestSecretCanBeRead(t *testing.T) {
+	data, labels := map[string]string{}, map[string]string{}
+	for i := range 1000 {
+		data[fmt.Sprint(i)] = strings.Repeat("x", 1<<20/1000)
+	}
+	s := newServer(t, secretOf("large", data, func(s *corev1.Secret) {
+		s.Labels, s.Annotations = labels, map[string]string{"a": strings.Repeat("y", 256<<10)}
+	})).start(t)
+	got, err := get(t, opened(t, kubernetes.Home{}, storeOf(s.settings(), nil)), providers.Ref{Key: "large"})
+	if err != nil || len(got) < 1<<20 {
+		t.Errorf("Get = %d bytes, %v", len(got), err)
 	}
 }
 
@@ -109,102 +258,21 @@ func TestOnlyAnAPIServerSaysThatASecretIsNotThere(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			url, ca := answering(t, http.StatusNotFound, tt.body)
-			judge(t, read(t, url, ca, nil), tt.kind, tt.want)
-		})
-	}
-}
-
-func TestASecretThatSomethingElseWritesIsWaitedFor(t *testing.T) {
-	const (
-		absent = `{"kind":"Status","reason":"NotFound","details":{"kind":"secrets"}}`
-		bare   = `{"data":{"a":"eA==","b":""}}`
-		owned  = `{"metadata":{"ownerReferences":[{"apiVersion":"cert-manager.io/v1","kind":"Certificate","name":"web"}]},"data":{"a":"eA=="}}`
-	)
-	owner := func(group, kind, name string) func(*v1alpha1.KubernetesProvider) {
-		return func(p *v1alpha1.KubernetesProvider) {
-			p.RequireOwner = &v1alpha1.KubernetesOwner{APIGroup: group, Kind: kind, Name: name}
-		}
-	}
-	keys := func(keys ...string) func(*v1alpha1.KubernetesProvider) {
-		return func(p *v1alpha1.KubernetesProvider) { p.ExpectedKeys = keys }
-	}
-	tests := map[string]struct {
-		status int
-		body   string
-		change func(*v1alpha1.KubernetesProvider)
-		kind   error
-		want   string
-	}{
-		"it is not there yet":     {404, absent, keys("a"), providers.ErrUnavailable, "not there yet"},
-		"it lacks an entry":       {200, bare, keys("a", "c"), providers.ErrUnavailable, `no entry "c" yet`},
-		"an entry is empty":       {200, bare, keys("a", "b"), providers.ErrUnavailable, `no entry "b" yet`},
-		"all entries are there":   {200, bare, keys("a"), nil, `{"a":"eA==","b":""}`},
-		"nobody owns it":          {200, bare, owner("cert-manager.io", "Certificate", ""), providers.ErrUnavailable, "not owned by any Certificate.cert-manager.io yet"},
-		"any such owner":          {200, owned, owner("cert-manager.io", "Certificate", ""), nil, `{"a":"eA=="}`},
-		"that owner":              {200, owned, owner("cert-manager.io", "Certificate", "web"), nil, `{"a":"eA=="}`},
-		"an owner of other name":  {200, owned, owner("cert-manager.io", "Certificate", "api"), providers.ErrUnavailable, `not owned by Certificate.cert-manager.io "api" yet`},
-		"an owner of other group": {200, owned, owner("", "Certificate", "web"), providers.ErrUnavailable, `not owned by Certificate "web" yet`},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			url, ca := answering(t, tt.status, tt.body)
-			judge(t, read(t, url, ca, tt.change), tt.kind, tt.want)
+			s := &server{Server: httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(http.StatusNotFound)
+				_, _ = io.WriteString(w, tt.body)
+			}))}
+			t.Cleanup(s.Close)
+			_, err := get(t, opened(t, kubernetes.Home{}, storeOf(s.settings(), nil)), providers.Ref{Key: "db"})
+			refused(t, err, tt.kind, tt.want)
 		})
 	}
 }
 
 func TestAnAddressThatTheGuardRefusesIsToldOf(t *testing.T) {
-	judge(t, read(t, "https://169.254.169.254", nil, nil), providers.ErrInvalid, "--allow-egress")
-}
-
-func TestKubeconfigs(t *testing.T) {
-	url, ca := answering(t, http.StatusOK, `{"data":{"a":"eA=="}}`)
-	kubeconfig := func(cluster, user string) credentials {
-		authority := base64.StdEncoding.EncodeToString(ca)
-		return credentials(`{"kind":"Config","apiVersion":"v1","current-context":"c","contexts":[{"name":"c","context":{"cluster":"c","user":"u"}}],
-			"clusters":[{"name":"c","cluster":{"server":"` + url + `","certificate-authority-data":"` + authority + `"` + cluster + `}}],
-			"users":[{"name":"u","user":{` + user + `}}]}`)
-	}
-	token := `"token":"t"`
-	tests := map[string]struct {
-		kubeconfig credentials
-		want       string // "": it is taken
-	}{
-		"a token":               {kubeconfig("", token), ""},
-		"a program":             {kubeconfig("", `"exec":{"apiVersion":"client.authentication.k8s.io/v1","command":"/bin/true"}`), "exec plugin"},
-		"an auth provider":      {kubeconfig("", `"auth-provider":{"name":"gcp"}`), "auth provider"},
-		"a file with a token":   {kubeconfig("", `"tokenFile":"/etc/passwd"`), "path of a file"},
-		"a file with a CA":      {kubeconfig(`,"certificate-authority":"/etc/passwd"`, token), "path of a file"},
-		"no verification":       {kubeconfig(`,"insecure-skip-tls-verify":true`, token), "insecure-skip-tls-verify"},
-		"a proxy":               {kubeconfig(`,"proxy-url":"http://proxy"`, token), "a proxy"},
-		"a password":            {kubeconfig("", `"username":"u","password":"hunter2"`), "a user name and password"},
-		"somebody else":         {kubeconfig("", token+`,"as":"system:admin"`), "impersonation"},
-		"nobody":                {kubeconfig("", ""), "client certificate and its key"},
-		"no such context":       {`{"kind":"Config","apiVersion":"v1","current-context":"c"}`, "no current-context"},
-		"something else":        {"hunter2", "cannot be read"},
-		"a token with a line":   {kubeconfig("", `"token":"a\nb"`), "is no token"},
-		"a server without TLS":  {credentials(strings.ReplaceAll(string(kubeconfig("", token)), "https://", "http://")), "must begin with https://"},
-		"larger than a Secret":  {credentials(strings.Repeat(" ", 1<<20+1)), "larger than 1 MiB"},
-		"a server name for TLS": {kubeconfig(`,"tls-server-name":"other"`, token), "tls-server-name"},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			p, err := open(v1alpha1.KubernetesProvider{AuthRef: &v1alpha1.SecretKeySelector{Name: "k", Key: "k"}}, tt.kubeconfig)
-			if tt.want != "" {
-				if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hunter2") {
-					t.Errorf("open: %v, want %s", err, tt.want)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			results, err := p.Get(t.Context(), []providers.Ref{{Key: "db"}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			judge(t, results[0], nil, `{"a":"eA=="}`)
-		})
-	}
+	settings := v1alpha1.KubernetesProvider{Server: v1alpha1.KubernetesServer{URL: "https://169.254.169.254"}, Auth: kept()}
+	store := storeOf(settings, nil)
+	store.Dial = egress.Guard{}.Dial
+	_, err := get(t, opened(t, kubernetes.Home{}, store), providers.Ref{Key: "db"})
+	refused(t, err, providers.ErrInvalid, "--allow-egress")
 }
