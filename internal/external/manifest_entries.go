@@ -151,6 +151,10 @@ func (m *Manifest) check(d *decoding) {
 	if t.deletion == deleteMerge && t.creation == createNone {
 		d.problem("spec.target.deletionPolicy", "use deletionPolicy Retain", "is Merge, which does not go with creationPolicy None: there is no Secret")
 	}
+	if m.refresh.policy == refreshCreatedOnce && (t.creation == createMerge || t.creation == createOrMerge) {
+		d.problem("spec.refreshPolicy", "use OnChange, or creationPolicy Owner or Orphan",
+			"is CreatedOnce, which does not go with creationPolicy %s: a Secret that is there is left alone, so that nothing is merged into it", t.creation)
+	}
 	m.checkKeys(d)
 	m.checkType(d)
 }

@@ -74,13 +74,13 @@ func TestPoliciesAreAnnotations(t *testing.T) {
 		want map[string]string
 		none bool
 	}{
-		"Owner":                 {spec: "  target: {creationPolicy: Owner}\n"},
-		"Orphan":                {spec: "  target: {creationPolicy: Orphan}\n", want: map[string]string{v1alpha1.AnnotationPrune: v1alpha1.PruneDisabled}},
-		"Merge":                 {spec: "  target: {creationPolicy: Merge}\n", want: map[string]string{v1alpha1.AnnotationPrune: v1alpha1.PruneRelease, v1alpha1.AnnotationApply: v1alpha1.ApplyMerge}},
-		"CreateOrMerge":         {spec: "  target: {creationPolicy: CreateOrMerge}\n", want: map[string]string{v1alpha1.AnnotationPrune: v1alpha1.PruneRelease}},
-		"None":                  {spec: "  target: {creationPolicy: None}\n", none: true},
-		"CreatedOnce":           {spec: "  refreshPolicy: CreatedOnce\n", want: map[string]string{v1alpha1.AnnotationApply: v1alpha1.ApplyOnce}},
-		"CreatedOnce and Merge": {spec: "  refreshPolicy: CreatedOnce\n  target: {creationPolicy: Merge}\n", want: map[string]string{v1alpha1.AnnotationPrune: v1alpha1.PruneRelease, v1alpha1.AnnotationApply: v1alpha1.ApplyMerge}},
+		"Owner":                  {spec: "  target: {creationPolicy: Owner}\n"},
+		"Orphan":                 {spec: "  target: {creationPolicy: Orphan}\n", want: map[string]string{v1alpha1.AnnotationPrune: v1alpha1.PruneDisabled}},
+		"Merge":                  {spec: "  target: {creationPolicy: Merge}\n", want: map[string]string{v1alpha1.AnnotationPrune: v1alpha1.PruneRelease, v1alpha1.AnnotationApply: v1alpha1.ApplyMerge}},
+		"CreateOrMerge":          {spec: "  target: {creationPolicy: CreateOrMerge}\n", want: map[string]string{v1alpha1.AnnotationPrune: v1alpha1.PruneRelease}},
+		"None":                   {spec: "  target: {creationPolicy: None}\n", none: true},
+		"CreatedOnce":            {spec: "  refreshPolicy: CreatedOnce\n", want: map[string]string{v1alpha1.AnnotationApply: v1alpha1.ApplyOnce}},
+		"CreatedOnce and Orphan": {spec: "  refreshPolicy: CreatedOnce\n  target: {creationPolicy: Orphan}\n", want: map[string]string{v1alpha1.AnnotationPrune: v1alpha1.PruneDisabled, v1alpha1.AnnotationApply: v1alpha1.ApplyOnce}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

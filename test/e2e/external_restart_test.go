@@ -47,18 +47,26 @@ func generated(name string) string {
 	return passwordGenerator + externalManifest(name, "dataFrom:\n  - sourceRef: {generatorRef: {apiVersion: generators.external-secrets.io/v1alpha1, kind: Password, name: made-up}}")
 }
 
+// drawn makes a key, another one at each render.
+func drawn(name string) string {
+	return externalManifest(name, `
+refreshPolicy: CreatedOnce
+target: {template: {data: {key: '{{ genPrivateKey "ecdsa" }}', db: '{{ .db }}'}}}
+data: [{secretKey: db, remoteRef: {key: db}}]`)
+}
+
 // A restarted operator reads all values anew, and finds that all is in place:
-// what a store answers, and what is made up.
+// what a store answers, what is made up, and what was drawn once.
 func TestARestartChangesNothingOfExternalSecrets(t *testing.T) {
 	s := newStory(t, "external-restart")
 	v := s.external()
 	v.put("db", `{"password":"as it was"}`)
-	s.write(map[string]string{"db.yaml": externalManifest("db", dbSecret), "made.yaml": generated("made"), "c.yaml": configMap("c", "1")})
+	s.write(map[string]string{"db.yaml": externalManifest("db", dbSecret), "made.yaml": generated("made"), "once.yaml": drawn("once"), "c.yaml": configMap("c", "1")})
 	s.create()
 	before := s.waitReady(s.push("first"))
 	objects := s.versions()
-	if len(objects) != 3 {
-		t.Fatalf("objects %v, want three", objects)
+	if len(objects) != 4 {
+		t.Fatalf("objects %v, want four", objects)
 	}
 	restart(t, func() {})
 	s.looked()
@@ -71,6 +79,23 @@ func TestARestartChangesNothingOfExternalSecrets(t *testing.T) {
 	}
 	if diff := cmp.Diff(before.Status.History, after.Status.History); diff != "" {
 		t.Errorf("history (-before +after the restart):\n%s", diff)
+	}
+
+	// Neither a new revision nor a refresh says anything of what was drawn anew.
+	s.write(map[string]string{"c.yaml": configMap("c", "2")})
+	second := s.waitReady(s.push("second"))
+	s.refreshed()
+	last := s.waitReady(strings.TrimPrefix(second.Status.Source.Revision, "main@sha1:"))
+	now := s.versions()
+	objects["ConfigMap c"] = now["ConfigMap c"]
+	if diff := cmp.Diff(objects, now); diff != "" {
+		t.Errorf("objects (-before +after a revision and a refresh):\n%s", diff)
+	}
+	if len(second.Status.History) != len(before.Status.History)+1 {
+		t.Errorf("%d entries of history after the second revision, want one more than %d", len(second.Status.History), len(before.Status.History))
+	}
+	if diff := cmp.Diff(second.Status.History, last.Status.History); diff != "" {
+		t.Errorf("history (-before +after a refresh):\n%s", diff)
 	}
 }
 

@@ -15,8 +15,8 @@ const (
 	bcryptSalt   = 16 // bytes
 	bcryptLength = 72 // bytes of a password that count; more are refused
 	// What these functions count for, in bytes of work: they take a tenth of a
-	// second each.
-	costlyWork = 2 << 20
+	// second each, so that a template may call 16 of them.
+	costlyWork = maxTotal / 16
 )
 
 // ciphers are the functions that need a salt, which is derived, or much time.
