@@ -74,25 +74,42 @@ type counter struct {
 
 var storeName = types.NamespacedName{Namespace: "ns", Name: "s"}
 
-func newCounter(t *testing.T) *counter {
-	t.Helper()
-	scheme := runtime.NewScheme()
-	if err := errors.Join(v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
-		t.Fatal(err)
-	}
+// countedStore is the store ns/s.
+func countedStore() *v1alpha1.SecretStore {
 	s := &v1alpha1.SecretStore{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "s", Generation: 1}}
 	s.Spec.RetrySettings = &v1alpha1.StoreRetrySettings{MaxRetries: new(int32)}
 	s.Spec.Provider.Vault = &v1alpha1.VaultProvider{Server: "https://v", Auth: &v1alpha1.VaultAuth{
 		TokenSecretRef: &v1alpha1.SecretKeySelector{Name: "token", Key: "token"},
 	}}
+	return s
+}
+
+// clusterWith is an API server with stores and what they name.
+func clusterWith(t *testing.T, stores ...client.Object) client.WithWatch {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := errors.Join(v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
+		t.Fatal(err)
+	}
 	token := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "token"}, Data: map[string][]byte{"token": []byte("t")}}
-	c := &counter{t: t, clock: clocktesting.NewFakeClock(epoch), watches: &noWatches{}, vault: &vault{}, recorder: events.NewFakeRecorder(10)}
-	reader := fake.NewClientBuilder().WithScheme(scheme).WithObjects(s, token).WithStatusSubresource(s).WithIndex(&v1alpha1.Application{}, byCredential, indexes[byCredential]).WithInterceptorFuncs(interceptor.Funcs{
+	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(stores...).WithObjects(token).WithStatusSubresource(stores...).
+		WithIndex(&v1alpha1.Application{}, byCredential, indexes[byCredential]).Build()
+}
+
+func newCounter(t *testing.T) *counter {
+	t.Helper()
+	return newCounterOn(t, clusterWith(t, countedStore()))
+}
+
+func newCounterOn(t *testing.T, base client.WithWatch) *counter {
+	t.Helper()
+	c := &counter{t: t, clock: clocktesting.NewFakeClock(epoch), watches: &noWatches{}, vault: &vault{}, recorder: events.NewFakeRecorder(100)}
+	reader := interceptor.NewClient(base, interceptor.Funcs{
 		SubResourcePatch: func(ctx context.Context, w client.Client, sub string, o client.Object, p client.Patch, options ...client.SubResourcePatchOption) error {
 			c.writes++
 			return w.SubResource(sub).Patch(ctx, o, p, options...)
 		},
-	}).Build()
+	})
 	objects := storeObjects{reader: reader, cache: reader}
 	stores := newStores(&Stores{Client: reader, Clock: c.clock, Namespaces: objects, OperatorNamespace: "gitseal-system", signals: NewSignals(), Watches: c.watches})
 	stores.Opener = &store.Opener{
