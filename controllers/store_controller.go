@@ -23,6 +23,7 @@ import (
 	crsource "sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/shard"
 	"github.com/gitseal/gitseal/internal/store"
 )
@@ -55,8 +56,10 @@ type StoreReconciler struct {
 const (
 	// checkTimeout bounds one look at a store.
 	checkTimeout = 60 * time.Second
-	// firstRecheck after a check that failed; it doubles, up to the interval.
-	firstRecheck = 10 * time.Second
+	// firstRecheck after a check that failed; it doubles, up to the interval,
+	// and up to outageRecheck where nobody has to mend anything.
+	firstRecheck  = 10 * time.Second
+	outageRecheck = time.Minute
 	// storeWorkers is how many stores of a kind are looked at at once.
 	storeWorkers = 8
 	// storeGather waits for more calls before the counts are looked at, and
@@ -161,6 +164,9 @@ func (r *StoreReconciler) checked(check *storeCheck, s store.Store, now time.Tim
 	if err == nil {
 		check.failures = 0
 	} else {
+		if failure.From(err, v1alpha1.ReasonStoreUnavailable).Class == failure.Wait {
+			pause = min(outageRecheck, pause)
+		}
 		pause = min(firstRecheck<<min(check.failures, 10), pause)
 		check.failures++
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -253,11 +255,7 @@ func TestARotatedCredentialOpensTheStoreAnew(t *testing.T) {
 	if err != nil || same != before {
 		t.Errorf("an unchanged store is opened anew, %v", err)
 	}
-	rotated := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "token"}, Data: map[string][]byte{"token": []byte("rotated")}}
-	if err := c.Client.Update(t.Context(), rotated); err != nil {
-		t.Fatal(err)
-	}
-	c.watches.present = &live.Object{ResourceVersion: live.Version(rotated.ResourceVersion)}
+	c.rotate()
 	after, err := c.Stores.Open(t.Context(), types.NamespacedName{}, c.storeOf())
 	if err != nil || after.Identity == before.Identity {
 		t.Errorf("a rotated credential leaves the identity as it was, %v", err)
@@ -268,6 +266,74 @@ func TestARotatedCredentialOpensTheStoreAnew(t *testing.T) {
 	c.look()
 	if c.vault.checks != 2 {
 		t.Errorf("%d checks, want another one with the new credentials", c.vault.checks)
+	}
+}
+
+// rotate puts another token where the store names it.
+func (c *counter) rotate() {
+	c.t.Helper()
+	rotated := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "token"}, Data: map[string][]byte{"token": []byte("rotated")}}
+	if err := c.Client.Update(c.t.Context(), rotated); err != nil {
+		c.t.Fatal(err)
+	}
+	c.watches.present = &live.Object{ResourceVersion: live.Version(rotated.ResourceVersion)}
+}
+
+// However long wrong credentials are left alone, the right ones count at once:
+// for the store, and for who reads.
+func TestRotatedCredentialsAreNotMadeToWait(t *testing.T) {
+	c := newCounter(t)
+	c.vault.feel(&providers.Error{Kind: providers.ErrUnauthenticated})
+	for range 5 {
+		c.look()
+		c.clock.Step(c.checkOf(storeName).due.Sub(c.clock.Now()))
+	}
+	if status, _ := c.look(); readyReason(status) != "False/StoreInvalid Stalled" {
+		t.Fatalf("conditions %+v", status.Conditions)
+	}
+	c.vault.feel(nil)
+	if a := c.read(); a.Err == nil {
+		t.Fatal("a store that lets nobody in was asked again at once")
+	}
+	c.rotate()
+	if status, _ := c.look(); readyReason(status) != "True/Succeeded" {
+		t.Errorf("conditions %+v, want it ready at once", status.Conditions)
+	}
+	if a := c.read(); a.Err != nil {
+		t.Errorf("a value with the new credentials: %v", a.Err)
+	}
+}
+
+// However long an outage was, its end is noticed within about a minute, also
+// where the fetch layer leaves the store alone for as long as it ever does.
+func TestTheEndOfAnOutageIsNoticed(t *testing.T) {
+	for name, random := range map[string]float64{"short pauses": 0, "long pauses": 0.999} {
+		synctest.Test(t, func(t *testing.T) {
+			c, now := newCounter(t), clock.RealClock{}
+			c.Clock, c.Stores.Clock, c.Stores.Opener.Clock = now, now, now
+			c.Stores.Opener.Fetcher = fetch.New(fetch.Options{Clock: now, Random: func() float64 { return random }})
+			c.Random = func() float64 { return 1 - random }
+			next := func() bool { // waits for the next look, and reports whether the provider was asked
+				before := c.vault.checks
+				<-time.After(time.Until(c.checkOf(storeName).due))
+				c.look()
+				return c.vault.checks > before
+			}
+			c.vault.feel(&providers.Error{Kind: providers.ErrUnavailable})
+			c.look()
+			for range 100 {
+				next()
+			}
+			for !next() {
+			}
+			c.vault.feel(nil) // when it was just asked in vain
+			ended := time.Now()
+			for !next() {
+			}
+			if status, _ := c.look(); readyReason(status) != "True/Succeeded" || time.Since(ended) > 70*time.Second {
+				t.Errorf("%s: %s after %s, want it ready after about a minute", name, readyReason(status), time.Since(ended))
+			}
+		})
 	}
 }
 

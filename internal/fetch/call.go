@@ -47,7 +47,7 @@ func (c *Client) fly(flights []*flight) {
 		c.mu.Lock()
 		wait := c.limits.RetryInterval << try
 		c.mu.Unlock()
-		err := c.sleep(c.f.jittered(min(wait, lastPause)))
+		err := c.sleep(c.f.jittered(min(wait, lastRetry)))
 		if err == nil {
 			err = c.admit()
 		}

@@ -42,8 +42,9 @@ const (
 	patience   = 5 * time.Second // what a paused store's callers wait out
 	maxPause   = 10 * time.Minute
 	firstPause = 10 * time.Second // of a store that is away; it doubles
-	lastPause  = time.Minute
-	awayAfter  = 3 // failed calls in a row
+	lastPause  = 45 * time.Second // with jitter, less than a minute
+	lastRetry  = time.Minute      // the longest wait between two tries
+	awayAfter  = 3                // failed calls in a row
 
 	defaultConcurrency   = 8
 	defaultRetries       = 3
