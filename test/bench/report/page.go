@@ -85,6 +85,8 @@ How to read it:
 - A figure is the median of the rounds; in brackets are the least and the greatest, where they differ. CPU and memory are the operator's process (` + "`/proc`" + `), unless it says otherwise.
 - *big-N* is one Application of N objects: 40% ConfigMaps, 30% SOPS Secrets, 20% Services, 10% Deployments. *many-N* is N Applications in one repository and ten namespaces, each of
   five ConfigMaps, three SOPS Secrets and two Services. Deployments have no replicas.
+- *vault-1000* and *aws-1000* are one Application of 1,000 ExternalSecrets over 250 keys of four properties each, read as is from a real Vault and over AWS's protocol. Next to them the same
+  apply without secrets and the bare reads are measured.
 - The *floor* is the same objects, in plaintext, sent by a bare parallel loop of server-side applies: what the API server needs by itself.
 - *calls* are counted by the operator itself (` + "`rest_client_requests_total`" + `): exactly its own. *calls for objects*, and the lists of calls, come from the API server's metrics
   (` + "`apiserver_request_total`" + `), less what the benchmark did; the rest of the control plane is in them, which writes Deployments (PUT) and lists everything (LIST). Watches are left out
