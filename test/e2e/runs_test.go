@@ -99,7 +99,7 @@ func TestAMigrationRunsOnceAndFirst(t *testing.T) {
 	if _, err := get(t.Context(), s, "web", &appsv1.Deployment{}); !apierrors.IsNotFound(err) {
 		t.Errorf("Deployment web: %v, want it to come after the migration", err)
 	}
-	s.kubectl("", "-n", s.ns, "label", "pods", "-l", "job-name=migrate", "sandbox.gitseal.dev/fate-")
+	s.heal("job-name", "migrate")
 	app := s.waitReady(commit)
 	if r := s.run("migrate"); r.State != v1alpha1.RunSucceeded || r.EndedAt == nil {
 		t.Errorf("status.runs has %+v, want it to have succeeded", r)
@@ -216,7 +216,7 @@ func TestWhatRunsAfterEverythingElse(t *testing.T) {
 	if err := s.noJob("smoke"); err != nil {
 		t.Error(err)
 	}
-	s.kubectl("", "-n", s.ns, "label", "pods", "-l", "app=web", "sandbox.gitseal.dev/fate-")
+	s.heal("app", "web")
 	s.waitReady(commit)
 	if r := s.run("smoke"); r.State != v1alpha1.RunSucceeded {
 		t.Errorf("status.runs has %+v, want it to have succeeded", r)
@@ -272,7 +272,7 @@ func TestAMigrationRunsOnceOverRestarts(t *testing.T) {
 		t.Error(err)
 	}
 	restart(t, func() {
-		s.kubectl("", "-n", s.ns, "label", "pods", "-l", "job-name=migrate", "sandbox.gitseal.dev/fate-")
+		s.heal("job-name", "migrate")
 		s.kubectl("", "-n", s.ns, "wait", "--for=condition=Complete", "--timeout=30s", "job/migrate")
 	})
 	s.waitReady(commit)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 )
@@ -34,6 +36,23 @@ spec:
     metadata: {labels: {app: %[1]s, sandbox.gitseal.dev/fate: "%[3]s"}}
     spec: {containers: [{name: main, image: registry.example/app:1}]}
 `, name, wave, fate)
+}
+
+// heal lets a pod with a label become ready whose template says that it never
+// does, as soon as there is one: kubectl is content with none.
+func (s *story) heal(label, value string) {
+	s.t.Helper()
+	eventually(s.t, "a pod with "+label+"="+value, func(ctx context.Context) error {
+		var pods corev1.PodList
+		if err := sandbox.Client.List(ctx, &pods, client.InNamespace(s.ns), client.MatchingLabels{label: value}); err != nil {
+			return err
+		}
+		if len(pods.Items) == 0 {
+			return errors.New("there is none yet")
+		}
+		return nil
+	})
+	s.kubectl("", "-n", s.ns, "label", "pods", "-l", label+"="+value, "sandbox.gitseal.dev/fate-")
 }
 
 // waitProgress waits until Ready is Unknown with a message that holds text.
@@ -134,7 +153,7 @@ func TestAWaveThatTakesTooLongIsTold(t *testing.T) {
 		t.Error(err)
 	}
 	// It goes on by itself once what it waits for has become healthy.
-	s.kubectl("", "-n", s.ns, "label", "pods", "-l", "app=db", "sandbox.gitseal.dev/fate-")
+	s.heal("app", "db")
 	s.waitReady(commit)
 }
 
