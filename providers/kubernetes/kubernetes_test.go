@@ -181,12 +181,14 @@ func TestWhatServersAnswer(t *testing.T) {
 		kind   error
 		want   string
 	}{
-		"not let in":        {status(401), providers.ErrUnauthenticated, "does not accept the credentials"},
-		"not allowed":       {status(403), providers.ErrDenied, "does not let the store's identity do this"},
-		"too fast":          {status(429), providers.ErrThrottled, "asks to slow down"},
-		"a bad question":    {status(400), providers.ErrInvalid, "does not accept the question"},
-		"a failure":         {status(500), providers.ErrUnavailable, "answers with status 500"},
-		"another place":     {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://quoted.example", 302) }, providers.ErrUnavailable, "answers with status 302"},
+		"not let in":     {status(401), providers.ErrUnauthenticated, "does not accept the credentials"},
+		"not allowed":    {status(403), providers.ErrDenied, "does not let the store's identity do this"},
+		"too fast":       {status(429), providers.ErrThrottled, "asks to slow down"},
+		"a bad question": {status(400), providers.ErrInvalid, "does not accept the question"},
+		"a failure":      {status(500), providers.ErrUnavailable, "answers with status 500"},
+		"another place": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://quoted.example", http.StatusFound)
+		}, providers.ErrUnavailable, "answers with status 302"},
 		"no JSON":           {text("quoted"), providers.ErrUnavailable, "answers something else than expected"},
 		"JSON of no Secret": {text(`{"data": ["quoted"]}`), providers.ErrUnavailable, "answers something else than expected"},
 		"without end": {func(w http.ResponseWriter, _ *http.Request) {
