@@ -2,6 +2,7 @@ package providers
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -46,6 +47,11 @@ func (e *Error) Error() string {
 
 // Unwrap gives the kind.
 func (e *Error) Unwrap() error { return e.Kind }
+
+// Invalidf is an Error of kind ErrInvalid.
+func Invalidf(format string, args ...any) *Error {
+	return &Error{Kind: ErrInvalid, Detail: fmt.Sprintf(format, args...)}
+}
 
 // RetryAfter returns how long an error's provider asked to wait, or 0.
 func RetryAfter(err error) time.Duration {

@@ -55,6 +55,16 @@ type Query struct {
 	Tags map[string]string
 }
 
+// HasTags reports whether what a secret carries are all the tags asked for.
+func (q Query) HasTags(carried map[string]string) bool {
+	for name, value := range q.Tags {
+		if have, ok := carried[name]; !ok || have != value {
+			return false
+		}
+	}
+	return true
+}
+
 // Finder is a Provider that can list what it holds.
 type Finder interface {
 	// Find returns the keys that match, sorted, each fit for a Ref.

@@ -45,14 +45,14 @@ func (l *login) ambient(ctx context.Context) (sdk.Credentials, error) {
 func (l *login) tokenFile(ctx context.Context, file string) (sdk.Credentials, error) {
 	role, name := os.Getenv("AWS_ROLE_ARN"), os.Getenv("AWS_ROLE_SESSION_NAME")
 	if !validRole.MatchString(role) {
-		return sdk.Credentials{}, invalid("AWS_ROLE_ARN of the operator's environment must be the ARN of a role")
+		return sdk.Credentials{}, providers.Invalidf("AWS_ROLE_ARN of the operator's environment must be the ARN of a role")
 	}
 	if name == "" {
 		name = application
 	}
 	token, err := readToken(file)
 	if err != nil {
-		return sdk.Credentials{}, invalid("the file of AWS_WEB_IDENTITY_TOKEN_FILE in the operator's environment cannot be read")
+		return sdk.Credentials{}, providers.Invalidf("the file of AWS_WEB_IDENTITY_TOKEN_FILE in the operator's environment cannot be read")
 	}
 	return l.assumeWithToken(ctx, role, name, token)
 }

@@ -8,7 +8,6 @@ package aws
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -55,7 +54,7 @@ type provider struct {
 
 func open(s providers.Store) (providers.Provider, error) {
 	if s.Spec.AWS == nil {
-		return nil, invalid("the store has no aws settings")
+		return nil, providers.Invalidf("the store has no aws settings")
 	}
 	spec := *s.Spec.AWS
 	if err := validate(spec); err != nil {
@@ -83,19 +82,19 @@ var (
 // nobody of those in Git.
 func validate(spec v1alpha1.AWSProvider) error {
 	if spec.Service != "" && spec.Service != "SecretsManager" {
-		return invalid("aws.service %q is not supported, only SecretsManager is", spec.Service)
+		return providers.Invalidf("aws.service %q is not supported, only SecretsManager is", spec.Service)
 	}
 	if !validRegion.MatchString(spec.Region) {
-		return invalid("aws.region must be the name of a region, for instance eu-central-1")
+		return providers.Invalidf("aws.region must be the name of a region, for instance eu-central-1")
 	}
 	for field, at := range map[string]string{"endpoint": spec.Endpoint, "stsEndpoint": spec.STSEndpoint} {
 		if u, err := url.Parse(at); at != "" && (err != nil || u.Host == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https") {
-			return invalid("aws.%s must be an http or https URL without a user", field)
+			return providers.Invalidf("aws.%s must be an http or https URL without a user", field)
 		}
 	}
 	for _, role := range append(spec.AdditionalRoles[:len(spec.AdditionalRoles):len(spec.AdditionalRoles)], spec.Role) {
 		if role != "" && !validRole.MatchString(role) {
-			return invalid("aws.role and aws.additionalRoles must be ARNs of roles, for instance arn:aws:iam::123456789012:role/name")
+			return providers.Invalidf("aws.role and aws.additionalRoles must be ARNs of roles, for instance arn:aws:iam::123456789012:role/name")
 		}
 	}
 	return nil
@@ -153,8 +152,4 @@ func (p *provider) call(ctx context.Context, at service, do func(sdk.Credentials
 // as lets one call be made with some credentials.
 func as(keys sdk.CredentialsProvider) func(*secretsmanager.Options) {
 	return func(o *secretsmanager.Options) { o.Credentials = keys }
-}
-
-func invalid(format string, args ...any) *providers.Error {
-	return &providers.Error{Kind: providers.ErrInvalid, Detail: fmt.Sprintf(format, args...)}
 }

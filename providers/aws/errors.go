@@ -100,7 +100,7 @@ func translate(at service, err error, now time.Time) error {
 		return ended(err)
 	}
 	if errors.Is(err, egress.ErrRefused) {
-		return invalid("%s has an address that the operator does not connect to, unless its flag --allow-egress allows it", at)
+		return providers.Invalidf("%s has an address that the operator does not connect to, unless its flag --allow-egress allows it", at)
 	}
 	e := &providers.Error{Kind: providers.ErrUnavailable, Detail: string(at) + " cannot be reached"}
 	var response *smithyhttp.ResponseError

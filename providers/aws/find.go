@@ -30,11 +30,11 @@ var filterable = regexp.MustCompile(`^[a-zA-Z0-9 :_@/+=.-][a-zA-Z0-9 :_@/+=.!-]{
 // compares the beginnings of tags only; here they are compared whole.
 func (p *provider) Find(ctx context.Context, q providers.Query) ([]string, error) {
 	if len(q.Name) > maxPattern {
-		return nil, invalid("find.name.regexp is longer than %d characters", maxPattern)
+		return nil, providers.Invalidf("find.name.regexp is longer than %d characters", maxPattern)
 	}
 	pattern, err := regexp.Compile(q.Name)
 	if err != nil {
-		return nil, invalid("find.name.regexp is no regular expression (RE2)")
+		return nil, providers.Invalidf("find.name.regexp is no regular expression (RE2)")
 	}
 	in := &secretsmanager.ListSecretsInput{Filters: filters(p.spec.Prefix+q.Path, q.Tags), MaxResults: sdk.Int32(pageSize)}
 	var keys []string
@@ -56,7 +56,7 @@ func (p *provider) Find(ctx context.Context, q providers.Query) ([]string, error
 			break
 		}
 	}
-	return nil, invalid("more than %d secrets match, or %d have to be looked at; narrow it down with find.path", maxFound, maxPages*pageSize)
+	return nil, providers.Invalidf("more than %d secrets match, or %d have to be looked at; narrow it down with find.path", maxFound, maxPages*pageSize)
 }
 
 func (p *provider) list(ctx context.Context, in *secretsmanager.ListSecretsInput) (out *secretsmanager.ListSecretsOutput, err error) {

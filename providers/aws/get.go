@@ -73,13 +73,13 @@ func (p *provider) secretID(ref providers.Ref) (string, error) {
 	id := p.spec.Prefix + ref.Key
 	switch {
 	case ref.Key == "":
-		return "", invalid("the key is empty")
+		return "", providers.Invalidf("the key is empty")
 	case strings.HasPrefix(ref.Key, "arn:") && p.spec.Prefix != "":
-		return "", invalid("the key is an ARN, which no store with a prefix can read")
+		return "", providers.Invalidf("the key is an ARN, which no store with a prefix can read")
 	case !validName.MatchString(id) && !validARN.MatchString(id):
-		return "", invalid("the key is neither the name nor the ARN of a secret: names have up to 512 letters, digits and /_+=.@-")
+		return "", providers.Invalidf("the key is neither the name nor the ARN of a secret: names have up to 512 letters, digits and /_+=.@-")
 	case ref.Version != "" && !validVersion.MatchString(ref.Version):
-		return "", invalid("the version is neither a staging label nor uuid/ and the id of a version")
+		return "", providers.Invalidf("the version is neither a staging label nor uuid/ and the id of a version")
 	}
 	return id, nil
 }
@@ -230,7 +230,7 @@ func (p *provider) describe(ctx context.Context, id string) providers.Result {
 	}
 	raw, err := json.Marshal(tagsOf(out.Tags))
 	if err != nil {
-		return providers.Result{Err: invalid("the tags of the secret are no JSON")}
+		return providers.Result{Err: providers.Invalidf("the tags of the secret are no JSON")}
 	}
 	return providers.Result{Value: secret.NewValue(raw)}
 }

@@ -41,7 +41,7 @@ func newLogin(spec v1alpha1.AWSProvider, store providers.Store, client *http.Cli
 	l := &login{spec: spec, store: store, http: client}
 	switch auth := spec.Auth; {
 	case auth.SecretRef != nil && auth.JWT != nil:
-		return nil, invalid("aws.auth takes one of secretRef and jwt")
+		return nil, providers.Invalidf("aws.auth takes one of secretRef and jwt")
 	case auth.SecretRef != nil:
 		keys, err := readAccessKey(store.Credentials, *auth.SecretRef)
 		if err != nil {
@@ -53,7 +53,7 @@ func newLogin(spec v1alpha1.AWSProvider, store providers.Store, client *http.Cli
 	case store.Ambient:
 		l.identity = l.ambient
 	default:
-		return nil, invalid("aws.auth must name secretRef or jwt: the operator's own identity is for a ClusterSecretStore only")
+		return nil, providers.Invalidf("aws.auth must name secretRef or jwt: the operator's own identity is for a ClusterSecretStore only")
 	}
 	return l, nil
 }
@@ -133,7 +133,7 @@ func (l *login) serviceAccount(ctx context.Context) (sdk.Credentials, error) {
 	}
 	role := annotations[roleAnnotation]
 	if !validRole.MatchString(role) {
-		return sdk.Credentials{}, invalid("the ServiceAccount %q needs the annotation %s with the ARN of a role", account.Name, roleAnnotation)
+		return sdk.Credentials{}, providers.Invalidf("the ServiceAccount %q needs the annotation %s with the ARN of a role", account.Name, roleAnnotation)
 	}
 	audience := annotations[audienceAnnotation]
 	if audience == "" {
@@ -170,7 +170,7 @@ func readEntry(from providers.Credentials, selector v1alpha1.SecretKeySelector, 
 	}
 	text := bytes.TrimSpace(value.Reveal())
 	if len(text) == 0 || bytes.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return secret.Value{}, invalid("aws.auth.secretRef.%s: the entry %q of the Secret %q is no part of an access key", field, selector.Key, selector.Name)
+		return secret.Value{}, providers.Invalidf("aws.auth.secretRef.%s: the entry %q of the Secret %q is no part of an access key", field, selector.Key, selector.Name)
 	}
 	return secret.NewValue(text), nil
 }

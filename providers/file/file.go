@@ -7,7 +7,6 @@ package file
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -41,18 +40,18 @@ func Backend(directory string) providers.Backend {
 func open(directory string, s providers.Store) (*store, error) {
 	switch {
 	case s.Spec.File == nil:
-		return nil, invalid("the store has no file settings")
+		return nil, providers.Invalidf("the store has no file settings")
 	case directory == "":
-		return nil, invalid("the operator has no directory for file stores (its flag --file-stores)")
+		return nil, providers.Invalidf("the operator has no directory for file stores (its flag --file-stores)")
 	case !s.Ambient:
-		return nil, invalid("files of the operator are for a ClusterSecretStore only")
+		return nil, providers.Invalidf("files of the operator are for a ClusterSecretStore only")
 	}
 	sub := s.Spec.File.Directory
 	if sub == "" {
 		sub = "."
 	}
 	if sub != "." && !plain(sub) {
-		return nil, invalid("file.directory must be a relative path without \"..\"")
+		return nil, providers.Invalidf("file.directory must be a relative path without \"..\"")
 	}
 	return &store{directory: directory, sub: sub}, nil
 }
@@ -101,11 +100,11 @@ func (s *store) root(ctx context.Context) (*os.Root, error) {
 func read(root *os.Root, ref providers.Ref) (secret.Value, error) {
 	switch {
 	case !plain(ref.Key):
-		return secret.Value{}, invalid("a key is a relative path of up to %d bytes without \"..\"", maxKey)
+		return secret.Value{}, providers.Invalidf("a key is a relative path of up to %d bytes without \"..\"", maxKey)
 	case ref.Version != "":
-		return secret.Value{}, invalid("a file has no versions")
+		return secret.Value{}, providers.Invalidf("a file has no versions")
 	case ref.Metadata:
-		return secret.Value{}, invalid("a file has no metadata")
+		return secret.Value{}, providers.Invalidf("a file has no metadata")
 	}
 	// O_NONBLOCK, because opening a pipe would wait for who writes to it.
 	f, err := root.OpenFile(ref.Key, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -118,14 +117,14 @@ func read(root *os.Root, ref providers.Ref) (secret.Value, error) {
 		return secret.Value{}, kindOf(err, providers.ErrNotFound, "there is no such file")
 	}
 	if !info.Mode().IsRegular() {
-		return secret.Value{}, invalid("the key names no regular file")
+		return secret.Value{}, providers.Invalidf("the key names no regular file")
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxValue+1))
 	if err != nil {
 		return secret.Value{}, kindOf(err, providers.ErrUnavailable, "the file cannot be read")
 	}
 	if len(b) > maxValue {
-		return secret.Value{}, invalid("the file is larger than 1 MiB")
+		return secret.Value{}, providers.Invalidf("the file is larger than 1 MiB")
 	}
 	return secret.NewValue(b), nil
 }
@@ -139,7 +138,7 @@ func kindOf(err, missing error, detail string) error {
 	case errors.Is(err, fs.ErrPermission):
 		return &providers.Error{Kind: providers.ErrDenied, Detail: "the operator may not read it"}
 	case errors.As(err, new(*fs.PathError)) && !errors.As(err, new(syscall.Errno)), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENAMETOOLONG):
-		return invalid("it leads out of the store's directory, or to nowhere")
+		return providers.Invalidf("it leads out of the store's directory, or to nowhere")
 	}
 	return &providers.Error{Kind: providers.ErrUnavailable, Detail: "the disk does not answer as it should"}
 }
@@ -150,11 +149,11 @@ func (s *store) Find(ctx context.Context, q providers.Query) ([]string, error) {
 	name, err := regexp.Compile(q.Name)
 	switch {
 	case err != nil:
-		return nil, invalid("find.name.regexp is no regular expression (RE2)")
+		return nil, providers.Invalidf("find.name.regexp is no regular expression (RE2)")
 	case len(q.Tags) > 0:
-		return nil, invalid("files have no tags to find them by")
+		return nil, providers.Invalidf("files have no tags to find them by")
 	case q.Path != "" && !plain(strings.TrimSuffix(q.Path, "/")):
-		return nil, invalid("find.path is a relative path without \"..\"")
+		return nil, providers.Invalidf("find.path is a relative path without \"..\"")
 	}
 	root, err := s.root(ctx)
 	if err != nil {
@@ -179,7 +178,7 @@ func walk(ctx context.Context, root *os.Root, top string, name *regexp.Regexp) (
 		case err != nil:
 			return kindOf(err, providers.ErrUnavailable, "a directory went away")
 		case seen > maxKeys:
-			return invalid("there are more than %d files to look at", maxKeys)
+			return providers.Invalidf("there are more than %d files to look at", maxKeys)
 		case p != "." && strings.HasPrefix(d.Name(), "."):
 			return skip(d)
 		case d.IsDir() && strings.Count(p, "/") >= maxDepth:
@@ -220,8 +219,4 @@ func (s *store) Check(ctx context.Context) (string, error) {
 		return "", kindOf(err, providers.ErrUnavailable, "the store's directory is not there")
 	}
 	return "directory " + s.sub, nil
-}
-
-func invalid(format string, args ...any) error {
-	return &providers.Error{Kind: providers.ErrInvalid, Detail: fmt.Sprintf(format, args...)}
 }

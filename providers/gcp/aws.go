@@ -14,6 +14,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/providers"
 )
 
 const (
@@ -27,7 +28,7 @@ var region = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
 // for GetCallerIdentity, signed for this audience and not sent (AIP-4117).
 func (t *tokens) awsCaller(c v1alpha1.GCPAWSCredentials, audience string) (func(context.Context) (string, error), error) {
 	if !region.MatchString(c.Region) {
-		return nil, invalid("awsSecurityCredentials.region is no region")
+		return nil, providers.Invalidf("awsSecurityCredentials.region is no region")
 	}
 	entry := func(key string) (string, error) {
 		v, err := t.credentials.Secret(v1alpha1.SecretKeySelector{Name: c.SecretRef.Name, Namespace: c.SecretRef.Namespace, Key: key})
@@ -47,11 +48,11 @@ func (t *tokens) awsCaller(c v1alpha1.GCPAWSCredentials, audience string) (func(
 func (t *tokens) signCaller(ctx context.Context, c aws.Credentials, region, audience string) (string, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://sts."+region+".amazonaws.com?Action=GetCallerIdentity&Version=2011-06-15", http.NoBody)
 	if err != nil {
-		return "", invalid("awsSecurityCredentials.region is no region")
+		return "", providers.Invalidf("awsSecurityCredentials.region is no region")
 	}
 	r.Header.Set(targetResource, audience)
 	if err := v4.NewSigner().SignHTTP(ctx, c, r, emptySHA256, "sts", region, t.clock.Now().UTC()); err != nil {
-		return "", invalid("the AWS credentials cannot sign")
+		return "", providers.Invalidf("the AWS credentials cannot sign")
 	}
 	type header struct {
 		Key   string `json:"key"`
@@ -64,7 +65,7 @@ func (t *tokens) signCaller(ctx context.Context, c aws.Credentials, region, audi
 	slices.SortFunc(headers, func(a, b header) int { return strings.Compare(a.Key, b.Key) })
 	raw, err := json.Marshal(map[string]any{"url": r.URL.String(), "method": r.Method, "headers": headers})
 	if err != nil {
-		return "", invalid("the request of the AWS identity cannot be written")
+		return "", providers.Invalidf("the request of the AWS identity cannot be written")
 	}
 	return url.QueryEscape(string(raw)), nil
 }

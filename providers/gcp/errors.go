@@ -3,7 +3,6 @@ package gcp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"cloud.google.com/go/secretmanager/apiv1/secretmanagerpb"
@@ -16,13 +15,9 @@ import (
 	"github.com/gitseal/gitseal/providers"
 )
 
-func invalid(format string, args ...any) error {
-	return &providers.Error{Kind: providers.ErrInvalid, Detail: fmt.Sprintf(format, args...)}
-}
-
 // refusedAddress is for what Store.Dial does not connect to.
 func refusedAddress(who string) error {
-	return invalid("%s has an address that the egress guard refuses (the operator's flag --allow-egress)", who)
+	return providers.Invalidf("%s has an address that the egress guard refuses (the operator's flag --allow-egress)", who)
 }
 
 func bearer(ctx context.Context, token string) context.Context {

@@ -62,11 +62,11 @@ func (t *tokens) byFederation(l *login, f v1alpha1.GCPWorkloadIdentityFederation
 	var err error
 	switch {
 	case several(f.CredConfig != nil, f.ServiceAccountRef != nil, f.AWSSecurityCredentials != nil):
-		err = invalid("%s takes one of credConfig, serviceAccountRef and awsSecurityCredentials", field)
+		err = providers.Invalidf("%s takes one of credConfig, serviceAccountRef and awsSecurityCredentials", field)
 	case f.CredConfig != nil:
 		e, err = t.fromConfigMap(f, field)
 	case f.Audience == "":
-		err = invalid("%s needs audience, the full name of the pool's provider", field)
+		err = providers.Invalidf("%s needs audience, the full name of the pool's provider", field)
 	case f.ServiceAccountRef != nil:
 		ref := *f.ServiceAccountRef
 		if len(ref.Audiences) == 0 {
@@ -77,7 +77,7 @@ func (t *tokens) byFederation(l *login, f v1alpha1.GCPWorkloadIdentityFederation
 		e.kind = typeAWS
 		e.subject, err = t.awsCaller(*f.AWSSecurityCredentials, f.Audience)
 	default:
-		err = invalid("%s needs one of credConfig, serviceAccountRef and awsSecurityCredentials", field)
+		err = providers.Invalidf("%s needs one of credConfig, serviceAccountRef and awsSecurityCredentials", field)
 	}
 	if err == nil && f.GCPServiceAccountEmail != "" {
 		e.impersonate, err = impersonationOf(f.GCPServiceAccountEmail)
@@ -133,25 +133,25 @@ func (t *tokens) fromFile(f keyFile, what string, allowed source) (exchange, err
 	s := f.Source
 	switch {
 	case f.Type != "external_account":
-		return e, invalid("%s is not of the type external_account", what)
+		return e, providers.Invalidf("%s is not of the type external_account", what)
 	case f.Audience == "":
-		return e, invalid("%s names no audience", what)
+		return e, providers.Invalidf("%s names no audience", what)
 	case f.TokenURL != "" && f.TokenURL != t.sts():
-		return e, invalid("%s has a token_url that is not %s", what, t.sts())
+		return e, providers.Invalidf("%s has a token_url that is not %s", what, t.sts())
 	case len(s.Executable) > 0:
-		return e, invalid("%s names a program to run, which gitseal does not", what)
+		return e, providers.Invalidf("%s names a program to run, which gitseal does not", what)
 	case len(s.Certificate) > 0:
-		return e, invalid("%s names a certificate, which is not supported", what)
+		return e, providers.Invalidf("%s names a certificate, which is not supported", what)
 	case s.EnvironmentID != "":
-		return e, invalid("%s asks the metadata server of AWS; use awsSecurityCredentials", what)
+		return e, providers.Invalidf("%s asks the metadata server of AWS; use awsSecurityCredentials", what)
 	case s.File != "" && !allowed.file:
-		return e, invalid("%s names a file of the operator; use serviceAccountRef", what)
+		return e, providers.Invalidf("%s names a file of the operator; use serviceAccountRef", what)
 	case s.URL != "" && s.URL != allowed.url:
-		return e, invalid("%s has a credential_source.url that is not externalTokenEndpoint", what)
+		return e, providers.Invalidf("%s has a credential_source.url that is not externalTokenEndpoint", what)
 	case (s.File == "") == (s.URL == ""):
-		return e, invalid("%s needs one credential_source", what)
+		return e, providers.Invalidf("%s needs one credential_source", what)
 	case s.Format.Type == "json" && s.Format.Field == "", s.Format.Type != "" && s.Format.Type != "json" && s.Format.Type != "text":
-		return e, invalid("%s has a credential_source.format that is not text, nor json with subject_token_field_name", what)
+		return e, providers.Invalidf("%s has a credential_source.format that is not text, nor json with subject_token_field_name", what)
 	}
 	var err error
 	if f.Impersonation != "" {
@@ -171,7 +171,7 @@ func (t *tokens) fromSource(ctx context.Context, f keyFile) (string, error) {
 	} else {
 		r, err := http.NewRequestWithContext(ctx, http.MethodGet, f.Source.URL, http.NoBody)
 		if err != nil {
-			return "", invalid("externalTokenEndpoint is no URL")
+			return "", providers.Invalidf("externalTokenEndpoint is no URL")
 		}
 		for k, v := range f.Source.Headers {
 			r.Header.Set(k, v)
@@ -185,11 +185,11 @@ func (t *tokens) fromSource(ctx context.Context, f keyFile) (string, error) {
 	}
 	var object map[string]any
 	if err := json.Unmarshal(raw, &object); err != nil {
-		return "", invalid("the source of subject tokens gives no JSON")
+		return "", providers.Invalidf("the source of subject tokens gives no JSON")
 	}
 	value, ok := object[f.Source.Format.Field].(string)
 	if !ok {
-		return "", invalid("the source of subject tokens does not give the field of credential_source.format")
+		return "", providers.Invalidf("the source of subject tokens does not give the field of credential_source.format")
 	}
 	return value, nil
 }
@@ -203,7 +203,7 @@ var email = regexp.MustCompile(`^[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+$`)
 
 func impersonationOf(account string) (string, error) {
 	if !email.MatchString(account) || strings.Contains(account, "..") {
-		return "", invalid("the service account to impersonate is no email address")
+		return "", providers.Invalidf("the service account to impersonate is no email address")
 	}
 	return impersonationPrefix + account + impersonationSuffix, nil
 }
@@ -217,7 +217,7 @@ func (t *tokens) pathOf(raw, what string) (string, error) {
 	rest, ok := strings.CutPrefix(raw, t.at("iamcredentials.googleapis.com")+impersonationPrefix)
 	account, suffix := strings.CutSuffix(rest, impersonationSuffix)
 	if !ok || !suffix {
-		return "", invalid("%s has a service_account_impersonation_url that is not one of iamcredentials.googleapis.com", what)
+		return "", providers.Invalidf("%s has a service_account_impersonation_url that is not one of iamcredentials.googleapis.com", what)
 	}
 	return impersonationOf(account)
 }

@@ -35,7 +35,7 @@ var (
 func (s *store) Find(ctx context.Context, q providers.Query) ([]string, error) {
 	name, err := regexp.Compile(q.Name)
 	if err != nil {
-		return nil, invalid("find.name.regexp is no regular expression (RE2)")
+		return nil, providers.Invalidf("find.name.regexp is no regular expression (RE2)")
 	}
 	filter, err := filterOf(q)
 	if err != nil {
@@ -53,24 +53,24 @@ func (s *store) Find(ctx context.Context, q providers.Query) ([]string, error) {
 			return nil, kindOf(err)
 		}
 		id := last(found.GetName())
-		if strings.HasPrefix(id, q.Path) && name.MatchString(id) && carries(found.GetLabels(), q.Tags) {
+		if strings.HasPrefix(id, q.Path) && name.MatchString(id) && q.HasTags(found.GetLabels()) {
 			keys = append(keys, id)
 		}
 		if seen++; seen > maxSecrets || len(keys) > maxKeys {
-			return nil, invalid("find gives too many secrets: more than 10,000, or more than 50,000 to look at")
+			return nil, providers.Invalidf("find gives too many secrets: more than 10,000, or more than 50,000 to look at")
 		}
 	}
 }
 
 func filterOf(q providers.Query) (string, error) {
 	if !path.MatchString(q.Path) {
-		return "", invalid("find.path is what ids begin with: letters, digits, '-' and '_'")
+		return "", providers.Invalidf("find.path is what ids begin with: letters, digits, '-' and '_'")
 	}
 	var terms []string
 	for _, k := range slices.Sorted(maps.Keys(q.Tags)) {
 		v := q.Tags[k]
 		if !labelKey.MatchString(k) || !labelValue.MatchString(v) {
-			return "", invalid("find.tags are labels: keys and values of lower case letters, digits, '-' and '_'")
+			return "", providers.Invalidf("find.tags are labels: keys and values of lower case letters, digits, '-' and '_'")
 		}
 		if v == "" {
 			terms = append(terms, "labels."+k+":*")
@@ -82,15 +82,6 @@ func filterOf(q providers.Query) (string, error) {
 		terms = append(terms, "name:"+q.Path)
 	}
 	return strings.Join(terms, " AND "), nil
-}
-
-func carries(labels, wanted map[string]string) bool {
-	for k, v := range wanted {
-		if have, ok := labels[k]; !ok || have != v {
-			return false
-		}
-	}
-	return true
 }
 
 // Check implements providers.Checker: it logs in and lists one secret. To be

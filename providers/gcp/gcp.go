@@ -63,7 +63,7 @@ type store struct {
 func open(s providers.Store) (providers.Provider, error) {
 	spec := s.Spec.GCPSM
 	if spec == nil {
-		return nil, invalid("the store has no gcpsm settings")
+		return nil, providers.Invalidf("the store has no gcpsm settings")
 	}
 	login, err := newLogin(s)
 	if err != nil {
@@ -82,7 +82,7 @@ func open(s providers.Store) (providers.Provider, error) {
 	st.client, err = secretmanager.NewClient(context.Background(), option.WithGRPCConn(st.conn), option.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		_ = st.conn.Close()
-		return nil, invalid("the client of Secret Manager cannot be made")
+		return nil, providers.Invalidf("the client of Secret Manager cannot be made")
 	}
 	st.client.CallOptions = &secretmanager.CallOptions{} // no retries
 	return st, nil
@@ -100,13 +100,13 @@ func parentOf(spec *v1alpha1.GCPSMProvider, fallback string) (string, error) {
 	}
 	switch {
 	case id == "":
-		return "", invalid("gcpsm.projectID is needed: the credentials name no project")
+		return "", providers.Invalidf("gcpsm.projectID is needed: the credentials name no project")
 	case !project.MatchString(id):
-		return "", invalid("gcpsm.projectID is no id of a project")
+		return "", providers.Invalidf("gcpsm.projectID is no id of a project")
 	case spec.Location == "":
 		return "projects/" + id, nil
 	case !location.MatchString(spec.Location):
-		return "", invalid("gcpsm.location is no name of a location")
+		return "", providers.Invalidf("gcpsm.location is no name of a location")
 	}
 	return "projects/" + id + "/locations/" + spec.Location, nil
 }
@@ -139,7 +139,7 @@ func (s *store) connect(spec *v1alpha1.GCPSMProvider, dial func(context.Context,
 		grpc.WithChainUnaryInterceptor(s.authorize),
 	)
 	if err != nil {
-		return nil, invalid("gcpsm.endpoint is no address")
+		return nil, providers.Invalidf("gcpsm.endpoint is no address")
 	}
 	return conn, nil
 }
@@ -159,7 +159,7 @@ func addressOf(spec *v1alpha1.GCPSMProvider) (address string, plain bool, err er
 	m := hostPort.FindStringSubmatch(address)
 	switch {
 	case m == nil:
-		return "", false, invalid("gcpsm.endpoint must be HOST:PORT, with http:// in front for none of TLS")
+		return "", false, providers.Invalidf("gcpsm.endpoint must be HOST:PORT, with http:// in front for none of TLS")
 	case m[2] != "":
 		return address, plain, nil
 	case plain:
@@ -221,13 +221,13 @@ func (s *store) get(ctx context.Context, ref providers.Ref) providers.Result {
 	name := s.parent + "/secrets/" + ref.Key
 	switch {
 	case !secretID.MatchString(ref.Key):
-		return failed(invalid("a key is the id of a secret: letters, digits, '-' and '_', without a project before it"))
+		return failed(providers.Invalidf("a key is the id of a secret: letters, digits, '-' and '_', without a project before it"))
 	case ref.Metadata:
 		return s.describe(ctx, name)
 	case ref.Version == "":
 		return s.latest(ctx, name)
 	case !versionID.MatchString(ref.Version):
-		return failed(invalid("a version is a number or an alias"))
+		return failed(providers.Invalidf("a version is a number or an alias"))
 	}
 	return s.access(ctx, name+"/versions/"+ref.Version)
 }
@@ -275,7 +275,7 @@ func (s *store) describe(ctx context.Context, name string) providers.Result {
 	}
 	raw, err := json.Marshal(map[string]map[string]string{"annotations": r.GetAnnotations(), "labels": r.GetLabels()})
 	if err != nil {
-		return failed(invalid("the metadata cannot be written as JSON"))
+		return failed(providers.Invalidf("the metadata cannot be written as JSON"))
 	}
 	return providers.Result{Value: secret.NewValue(raw), Version: strings.Trim(r.GetEtag(), `"`)}
 }

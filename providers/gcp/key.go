@@ -36,10 +36,10 @@ type keyFile struct {
 func parseKeyFile(raw []byte, what string) (keyFile, error) {
 	var f keyFile
 	if len(raw) > 64<<10 || json.Unmarshal(raw, &f) != nil {
-		return f, invalid("%s is no JSON object of credentials of Google Cloud", what)
+		return f, providers.Invalidf("%s is no JSON object of credentials of Google Cloud", what)
 	}
 	if f.UniverseDomain != "" && f.UniverseDomain != "googleapis.com" {
-		return f, invalid("%s is for another universe_domain than googleapis.com", what)
+		return f, providers.Invalidf("%s is for another universe_domain than googleapis.com", what)
 	}
 	return f, nil
 }
@@ -51,15 +51,15 @@ func (t *tokens) withKey(l *login, raw []byte, what string) error {
 	case err != nil:
 		return err
 	case f.Type != "service_account":
-		return invalid("%s is not of the type service_account", what)
+		return providers.Invalidf("%s is not of the type service_account", what)
 	case f.ClientEmail == "":
-		return invalid("%s has no client_email", what)
+		return providers.Invalidf("%s has no client_email", what)
 	}
 	if f.TokenURI == "" {
 		f.TokenURI = "https://oauth2.googleapis.com/token"
 	}
 	if !t.known(f.TokenURI, "oauth2.googleapis.com", "accounts.google.com", "www.googleapis.com") {
-		return invalid("%s has a token_uri that is neither Google's nor under gcpsm.stsEndpoint", what)
+		return providers.Invalidf("%s has a token_uri that is neither Google's nor under gcpsm.stsEndpoint", what)
 	}
 	signer, err := f.signer(what)
 	if err != nil {
@@ -93,7 +93,7 @@ func (t *tokens) known(raw string, hosts ...string) bool {
 func (f keyFile) signer(what string) (jose.Signer, error) {
 	block, _ := pem.Decode([]byte(f.PrivateKey))
 	if block == nil {
-		return nil, invalid("%s has no private_key in PEM", what)
+		return nil, providers.Invalidf("%s has no private_key in PEM", what)
 	}
 	var key *rsa.PrivateKey
 	if parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes); err == nil {
@@ -102,12 +102,12 @@ func (f keyFile) signer(what string) (jose.Signer, error) {
 		key = parsed
 	}
 	if key == nil {
-		return nil, invalid("%s has a private_key that is no RSA key", what)
+		return nil, providers.Invalidf("%s has a private_key that is no RSA key", what)
 	}
 	options := (&jose.SignerOptions{}).WithType("JWT").WithHeader("kid", f.PrivateKeyID)
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: key}, options)
 	if err != nil {
-		return nil, invalid("%s has a private_key that cannot sign", what)
+		return nil, providers.Invalidf("%s has a private_key that cannot sign", what)
 	}
 	return signer, nil
 }
@@ -120,7 +120,7 @@ func (t *tokens) assert(ctx context.Context, f keyFile, signer jose.Signer) (tok
 		IssuedAt: jwt.NewNumericDate(now), Expiry: jwt.NewNumericDate(now.Add(time.Hour)),
 	}).Claims(map[string]any{"scope": scope}).Serialize()
 	if err != nil {
-		return token{}, invalid("the service account's key cannot sign")
+		return token{}, providers.Invalidf("the service account's key cannot sign")
 	}
 	return t.grant(ctx, f.TokenURI, url.Values{
 		"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"}, "assertion": {signed},

@@ -43,14 +43,14 @@ func newLogin(s providers.Store) (*login, error) {
 	spec := s.Spec.GCPSM
 	t := &tokens{http: newHTTP(s.Dial), credentials: s.Credentials, clock: s.Clock, loggedIn: s.LoggedIn, base: strings.TrimSuffix(spec.STSEndpoint, "/")}
 	if u, err := url.Parse(t.base); err != nil || t.base != "" && (u.Host == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https") {
-		return nil, invalid("gcpsm.stsEndpoint is no http or https URL")
+		return nil, providers.Invalidf("gcpsm.stsEndpoint is no http or https URL")
 	}
 	l := &login{}
 	l.is("a token that was not asked for yet")
 	var err error
 	switch auth := spec.Auth; {
 	case several(auth.SecretRef != nil, auth.WorkloadIdentity != nil, auth.WorkloadIdentityFederation != nil):
-		err = invalid("gcpsm.auth takes one of secretRef, workloadIdentity and workloadIdentityFederation")
+		err = providers.Invalidf("gcpsm.auth takes one of secretRef, workloadIdentity and workloadIdentityFederation")
 	case auth.SecretRef != nil:
 		err = t.byKey(l, auth.SecretRef.SecretAccessKey)
 	case auth.WorkloadIdentity != nil:
@@ -60,7 +60,7 @@ func newLogin(s providers.Store) (*login, error) {
 	case s.Ambient:
 		err = t.byAmbient(l)
 	default:
-		err = invalid("gcpsm.auth is needed: the operator's own identity is for a ClusterSecretStore only")
+		err = providers.Invalidf("gcpsm.auth is needed: the operator's own identity is for a ClusterSecretStore only")
 	}
 	return l, err
 }
@@ -106,10 +106,10 @@ func (t *tokens) byCluster(l *login, spec *v1alpha1.GCPSMProvider, wi v1alpha1.G
 		id = spec.ProjectID
 	}
 	if id == "" || wi.ClusterLocation == "" || wi.ClusterName == "" {
-		return invalid("gcpsm.auth.workloadIdentity needs clusterLocation, clusterName and clusterProjectID (or projectID): gitseal does not ask the metadata server for them")
+		return providers.Invalidf("gcpsm.auth.workloadIdentity needs clusterLocation, clusterName and clusterProjectID (or projectID): gitseal does not ask the metadata server for them")
 	}
 	if !project.MatchString(id) || !location.MatchString(wi.ClusterLocation) || !location.MatchString(wi.ClusterName) {
-		return invalid("gcpsm.auth.workloadIdentity names no GKE cluster")
+		return providers.Invalidf("gcpsm.auth.workloadIdentity names no GKE cluster")
 	}
 	pool := id + ".svc.id.goog"
 	cluster := "https://container.googleapis.com/v1/projects/" + id + "/locations/" + wi.ClusterLocation + "/clusters/" + wi.ClusterName

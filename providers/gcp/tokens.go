@@ -54,7 +54,7 @@ func (t *tokens) exchange(ctx context.Context, e exchange) (token, error) {
 func (t *tokens) grant(ctx context.Context, at string, form url.Values) (token, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, at, strings.NewReader(form.Encode()))
 	if err != nil {
-		return token{}, invalid("the token service has no address")
+		return token{}, providers.Invalidf("the token service has no address")
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	return t.oauth(r, "the token service")
@@ -89,11 +89,11 @@ func (t *tokens) got(value string, life time.Duration) token {
 func (t *tokens) impersonate(ctx context.Context, path string, with token) (token, error) {
 	body, err := json.Marshal(map[string]any{"scope": []string{scope}, "lifetime": "3600s"})
 	if err != nil {
-		return token{}, invalid("the request for a service account's token cannot be written")
+		return token{}, providers.Invalidf("the request for a service account's token cannot be written")
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, t.at("iamcredentials.googleapis.com")+path, bytes.NewReader(body))
 	if err != nil {
-		return token{}, invalid("the service account to impersonate is no email address")
+		return token{}, providers.Invalidf("the service account to impersonate is no email address")
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Authorization", "Bearer "+with.value)
@@ -141,7 +141,7 @@ func refusal(answer *http.Response, who string) error {
 	case http.StatusForbidden:
 		return &providers.Error{Kind: providers.ErrDenied, Detail: who + " does not let the identity have a token (roles/iam.workloadIdentityUser, roles/iam.serviceAccountTokenCreator)"}
 	case http.StatusNotFound:
-		return invalid("%s does not know what it was asked for", who)
+		return providers.Invalidf("%s does not know what it was asked for", who)
 	case http.StatusTooManyRequests:
 		seconds, _ := strconv.Atoi(answer.Header.Get("Retry-After"))
 		return &providers.Error{Kind: providers.ErrThrottled, Detail: who + " asks to slow down", RetryAfter: time.Duration(min(max(seconds, 0), 3600)) * time.Second}
@@ -159,7 +159,7 @@ func (t *tokens) byMetadata(l *login) error {
 	l.token = func(ctx context.Context) (token, error) {
 		r, err := http.NewRequestWithContext(ctx, http.MethodGet, metadataServer+"instance/service-accounts/default/token?scopes="+url.QueryEscape(scope), http.NoBody)
 		if err != nil {
-			return token{}, invalid("the metadata server has no address")
+			return token{}, providers.Invalidf("the metadata server has no address")
 		}
 		r.Header.Set("Metadata-Flavor", "Google")
 		return t.oauth(r, "the metadata server (gcpsm.auth is empty, GOOGLE_APPLICATION_CREDENTIALS is not set)")

@@ -44,7 +44,7 @@ func newAPI(base *url.URL, ca []byte, certificate *tls.Certificate, s providers.
 	if len(ca) > 0 {
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(ca) {
-			return nil, invalid("the authorities of the API server are no PEM certificates")
+			return nil, providers.Invalidf("the authorities of the API server are no PEM certificates")
 		}
 	}
 	if certificate != nil {
@@ -88,7 +88,7 @@ func (a *api) once(ctx context.Context, r request, token secret.Value, into any)
 	u.RawQuery = r.query.Encode()
 	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), bytes.NewReader(r.body))
 	if err != nil {
-		return invalid("the URL of the API server is no URL")
+		return providers.Invalidf("the URL of the API server is no URL")
 	}
 	req.Header.Set("Accept", "application/json")
 	if r.accept != "" {
@@ -113,7 +113,7 @@ func (a *api) once(ctx context.Context, r request, token secret.Value, into any)
 	case answer.StatusCode < 200 || answer.StatusCode > 299:
 		return refusal(answer, body)
 	case int64(len(body)) > r.limit:
-		return invalid("the answer of the API server is too large")
+		return providers.Invalidf("the answer of the API server is too large")
 	case json.Unmarshal(body, into) != nil:
 		return &providers.Error{Kind: providers.ErrUnavailable, Detail: "the API server answers something else than expected"}
 	}
@@ -126,7 +126,7 @@ func unreachable(err error) error {
 	var untrusted *tls.CertificateVerificationError
 	switch {
 	case errors.Is(err, egress.ErrRefused):
-		return invalid("the API server has a link-local or metadata address: see --allow-egress of the operator")
+		return providers.Invalidf("the API server has a link-local or metadata address: see --allow-egress of the operator")
 	case errors.As(err, &untrusted):
 		detail = "the certificate of the API server is not trusted: see kubernetes.server.caBundle"
 	case errors.Is(err, context.DeadlineExceeded):
@@ -170,7 +170,3 @@ func saysNotFound(body []byte) bool {
 }
 
 func isNotFound(err error) bool { return errors.Is(err, providers.ErrNotFound) }
-
-func invalid(format string, args ...any) error {
-	return &providers.Error{Kind: providers.ErrInvalid, Detail: fmt.Sprintf(format, args...)}
-}

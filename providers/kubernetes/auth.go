@@ -23,7 +23,7 @@ func connect(home Home, settings v1alpha1.KubernetesProvider, s providers.Store)
 		return connectKubeconfig(home, *settings.AuthRef, s)
 	}
 	if settings.Auth == nil {
-		return nil, invalid("kubernetes.auth is missing: the operator's own identity reads no Secrets for a store")
+		return nil, providers.Invalidf("kubernetes.auth is missing: the operator's own identity reads no Secrets for a store")
 	}
 	base, ca, err := server(home, settings.Server, s)
 	if err != nil {
@@ -45,7 +45,7 @@ func connect(home Home, settings v1alpha1.KubernetesProvider, s providers.Store)
 	case auth.ServiceAccount != nil:
 		return withTokens(base, ca, asked(*auth.ServiceAccount, s), s)
 	}
-	return nil, invalid("kubernetes.auth takes one of cert, token and serviceAccount")
+	return nil, providers.Invalidf("kubernetes.auth takes one of cert, token and serviceAccount")
 }
 
 func withTokens(base *url.URL, ca []byte, t *tokens, s providers.Store) (*api, error) {
@@ -78,18 +78,18 @@ func server(home Home, settings v1alpha1.KubernetesServer, s providers.Store) (*
 	}
 	u, err := url.Parse(text)
 	if err != nil {
-		return nil, nil, invalid("kubernetes.server.url is no URL")
+		return nil, nil, providers.Invalidf("kubernetes.server.url is no URL")
 	}
 	if text == "" || slices.Contains(ownNames, u.Hostname()) {
 		if len(ca) == 0 {
 			ca = home.CA
 		}
 		if u, err = url.Parse(home.URL); err != nil || home.URL == "" {
-			return nil, nil, invalid("kubernetes.server.url is missing")
+			return nil, nil, providers.Invalidf("kubernetes.server.url is missing")
 		}
 	}
 	if u.Scheme != "https" || u.Host == "" || u.User != nil {
-		return nil, nil, invalid("kubernetes.server.url must begin with https:// and name no user")
+		return nil, nil, providers.Invalidf("kubernetes.server.url must begin with https:// and name no user")
 	}
 	return u, ca, nil
 }
@@ -124,25 +124,25 @@ func connectKubeconfig(home Home, ref v1alpha1.SecretKeySelector, s providers.St
 		return nil, err
 	}
 	if raw.Len() > maxKubeconfig {
-		return nil, invalid("the kubeconfig is larger than 1 MiB")
+		return nil, providers.Invalidf("the kubeconfig is larger than 1 MiB")
 	}
 	config, err := clientcmd.Load(raw.Reveal())
 	if err != nil {
-		return nil, invalid("the kubeconfig cannot be read")
+		return nil, providers.Invalidf("the kubeconfig cannot be read")
 	}
 	current := config.Contexts[config.CurrentContext]
 	if current == nil {
-		return nil, invalid("the kubeconfig has no current-context")
+		return nil, providers.Invalidf("the kubeconfig has no current-context")
 	}
 	cluster, user := config.Clusters[current.Cluster], config.AuthInfos[current.AuthInfo]
 	if cluster == nil || user == nil {
-		return nil, invalid("the current context of the kubeconfig names a cluster or user that it does not hold")
+		return nil, providers.Invalidf("the current context of the kubeconfig names a cluster or user that it does not hold")
 	}
 	if err := selfContained(cluster, user); err != nil {
 		return nil, err
 	}
 	if cluster.Server == "" {
-		return nil, invalid("the kubeconfig names no server")
+		return nil, providers.Invalidf("the kubeconfig names no server")
 	}
 	base, ca, err := server(home, v1alpha1.KubernetesServer{URL: cluster.Server, CABundle: cluster.CertificateAuthorityData}, s)
 	if err != nil {
@@ -174,7 +174,7 @@ func selfContained(cluster *clientcmdapi.Cluster, user *clientcmdapi.AuthInfo) e
 	}
 	for _, r := range refused {
 		if r.set {
-			return invalid("the kubeconfig uses %s, which is not supported: it has to hold server, authorities and a token or client certificate itself", r.what)
+			return providers.Invalidf("the kubeconfig uses %s, which is not supported: it has to hold server, authorities and a token or client certificate itself", r.what)
 		}
 	}
 	return nil

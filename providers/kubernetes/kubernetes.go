@@ -56,14 +56,14 @@ type store struct {
 
 func open(home Home, s providers.Store) (*store, error) {
 	if s.Spec.Kubernetes == nil {
-		return nil, invalid("the store has no kubernetes settings")
+		return nil, providers.Invalidf("the store has no kubernetes settings")
 	}
 	settings := *s.Spec.Kubernetes
 	if settings.RemoteNamespace == "" {
 		settings.RemoteNamespace = "default"
 	}
 	if len(validation.IsDNS1123Label(settings.RemoteNamespace)) > 0 {
-		return nil, invalid("kubernetes.remoteNamespace is no name of a namespace")
+		return nil, providers.Invalidf("kubernetes.remoteNamespace is no name of a namespace")
 	}
 	a, err := connect(home, settings, s)
 	if err != nil {
@@ -93,7 +93,7 @@ func (s *store) Get(ctx context.Context, refs []providers.Ref) ([]providers.Resu
 
 func (s *store) read(ctx context.Context, ref providers.Ref) providers.Result {
 	if len(validation.IsDNS1123Subdomain(ref.Key)) > 0 {
-		return providers.Result{Err: invalid("the key is no name of a Secret")}
+		return providers.Result{Err: providers.Invalidf("the key is no name of a Secret")}
 	}
 	var found corev1.Secret
 	if err := s.api.do(ctx, request{method: http.MethodGet, path: s.secrets() + "/" + ref.Key, limit: maxBody}, &found); err != nil {
@@ -120,7 +120,7 @@ func encode(found *corev1.Secret, metadata bool) (secret.Value, error) {
 	}
 	raw, err := json.Marshal(content)
 	if err != nil {
-		return secret.Value{}, invalid("the Secret cannot be written as JSON")
+		return secret.Value{}, providers.Invalidf("the Secret cannot be written as JSON")
 	}
 	return secret.NewValue(raw), nil
 }
@@ -180,13 +180,13 @@ func (s *store) Find(ctx context.Context, q providers.Query) ([]string, error) {
 	name, err := regexp.Compile(q.Name)
 	switch {
 	case err != nil:
-		return nil, invalid("find.name.regexp is no regular expression (RE2)")
+		return nil, providers.Invalidf("find.name.regexp is no regular expression (RE2)")
 	case q.Path != "":
-		return nil, invalid("Secrets have no path to find them by")
+		return nil, providers.Invalidf("Secrets have no path to find them by")
 	}
 	selector, err := labels.ValidatedSelectorFromSet(q.Tags)
 	if err != nil {
-		return nil, invalid("find.tags are no labels")
+		return nil, providers.Invalidf("find.tags are no labels")
 	}
 	keys := []string{}
 	query := url.Values{"limit": {fmt.Sprint(page)}, "labelSelector": {selector.String()}}
@@ -202,7 +202,7 @@ func (s *store) Find(ctx context.Context, q providers.Query) ([]string, error) {
 			}
 		}
 		if len(keys) > maxKeys {
-			return nil, invalid("more than %d Secrets match", maxKeys)
+			return nil, providers.Invalidf("more than %d Secrets match", maxKeys)
 		}
 		if list.Continue == "" {
 			slices.Sort(keys)
@@ -221,7 +221,7 @@ func (s *store) Check(ctx context.Context) (string, error) {
 	review := authenticationv1.SelfSubjectReview{TypeMeta: metav1.TypeMeta{APIVersion: authenticationv1.SchemeGroupVersion.String(), Kind: "SelfSubjectReview"}}
 	body, err := json.Marshal(review)
 	if err != nil {
-		return "", invalid("the question cannot be written")
+		return "", providers.Invalidf("the question cannot be written")
 	}
 	err = s.api.do(ctx, request{method: http.MethodPost, path: "/apis/authentication.k8s.io/v1/selfsubjectreviews", body: body, limit: maxBody}, &review)
 	return review.Status.UserInfo.Username, err

@@ -3,7 +3,6 @@ package plugin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -12,10 +11,6 @@ import (
 	"github.com/gitseal/gitseal/providers"
 	"github.com/gitseal/gitseal/providers/plugin/pluginpb"
 )
-
-func invalid(format string, args ...any) error {
-	return &providers.Error{Kind: providers.ErrInvalid, Detail: fmt.Sprintf(format, args...)}
-}
 
 // errorOf gives a plugin's error words of our own.
 func (s *store) errorOf(e *pluginpb.Error) error {
@@ -48,7 +43,7 @@ func (s *store) transport(ctx context.Context, err error) error {
 	case errors.As(err, new(*providers.Error)):
 		return err
 	case status.Code(err) == codes.Unimplemented:
-		return invalid("plugin %s does not speak the protocol of provider plugins", s.name)
+		return providers.Invalidf("plugin %s does not speak the protocol of provider plugins", s.name)
 	case status.Code(err) == codes.ResourceExhausted:
 		return s.broken()
 	}

@@ -53,11 +53,11 @@ func open(directory string, s providers.Store) (providers.Provider, error) {
 	spec := s.Spec.Plugin
 	switch {
 	case spec == nil:
-		return nil, invalid("the store has no plugin settings")
+		return nil, providers.Invalidf("the store has no plugin settings")
 	case directory == "":
-		return nil, invalid("the operator has no directory of plugins (its flag --plugins)")
+		return nil, providers.Invalidf("the operator has no directory of plugins (its flag --plugins)")
 	case !nameOf.MatchString(spec.Name):
-		return nil, invalid("plugin.name is lower case letters, digits and '-'")
+		return nil, providers.Invalidf("plugin.name is lower case letters, digits and '-'")
 	}
 	st := &store{name: spec.Name, loggedIn: s.LoggedIn, turn: make(chan struct{}, 1)}
 	st.settings = &pluginpb.OpenRequest{Config: spec.Config, Ambient: s.Ambient, Credentials: map[string][]byte{}}
@@ -83,7 +83,7 @@ func (s *store) connect(socket string) error {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(pluginpb.MaxMessage), grpc.MaxCallSendMsgSize(pluginpb.MaxMessage)),
 	)
 	if err != nil {
-		return invalid("the plugin's socket cannot be used")
+		return providers.Invalidf("the plugin's socket cannot be used")
 	}
 	s.conn, s.client = conn, pluginpb.NewProviderClient(conn)
 	return nil
@@ -188,7 +188,7 @@ func (s *store) Get(ctx context.Context, refs []providers.Ref) ([]providers.Resu
 	var asked []int // the refs that can be asked for
 	for i, ref := range refs {
 		if ref.Key == "" || len(ref.Key) > pluginpb.MaxKey || len(ref.Version) > pluginpb.MaxWord || !utf8.ValidString(ref.Key+ref.Version) {
-			results[i].Err = invalid("a key is a text of 1 to 2048 bytes, and a version one of up to 256")
+			results[i].Err = providers.Invalidf("a key is a text of 1 to 2048 bytes, and a version one of up to 256")
 			continue
 		}
 		asked = append(asked, i)
@@ -232,7 +232,7 @@ func (s *store) result(r *pluginpb.Result) providers.Result {
 	case len(r.GetVersion()) > pluginpb.MaxWord:
 		return providers.Result{Err: s.broken()}
 	case len(r.GetValue()) > pluginpb.MaxValue:
-		return providers.Result{Err: invalid("the value is larger than 1 MiB")}
+		return providers.Result{Err: providers.Invalidf("the value is larger than 1 MiB")}
 	}
 	return providers.Result{Value: secret.NewValue(r.GetValue()), Version: r.GetVersion()}
 }
@@ -240,7 +240,7 @@ func (s *store) result(r *pluginpb.Result) providers.Result {
 // Find implements providers.Finder.
 func (s *store) Find(ctx context.Context, q providers.Query) ([]string, error) {
 	if _, err := regexp.Compile(q.Name); err != nil {
-		return nil, invalid("find.name.regexp is no regular expression (RE2)")
+		return nil, providers.Invalidf("find.name.regexp is no regular expression (RE2)")
 	}
 	var answer *pluginpb.FindResponse
 	err := s.call(ctx, func(session *pluginpb.OpenResponse) (*pluginpb.Error, error) {

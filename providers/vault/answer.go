@@ -58,7 +58,7 @@ func get(ctx context.Context, c *api.Client, path string, params url.Values) (an
 func put(ctx context.Context, c *api.Client, path string, body map[string]string) (answer, error) {
 	r := c.NewRequest(http.MethodPut, "/v1/"+path)
 	if err := r.SetJSONBody(body); err != nil {
-		return answer{}, invalid("the credentials of the login are not text")
+		return answer{}, providers.Invalidf("the credentials of the login are not text")
 	}
 	return receive(ctx, func() (*api.Response, error) {
 		return c.RawRequestWithContext(ctx, r) //nolint:staticcheck // what should replace it loses the body where Vault redirects
@@ -154,8 +154,4 @@ func unreachable(ctx context.Context, err error) error {
 
 func unreadable() error {
 	return &providers.Error{Kind: providers.ErrUnavailable, Detail: "the server's answer is not one of Vault's"}
-}
-
-func invalid(format string, args ...any) error {
-	return &providers.Error{Kind: providers.ErrInvalid, Detail: fmt.Sprintf(format, args...)}
 }

@@ -32,7 +32,7 @@ type method struct {
 func methodOf(s providers.Store) (m method, err error) {
 	auth := s.Spec.Vault.Auth
 	if auth == nil || ways(auth) != 1 {
-		return method{}, invalid("vault.auth takes exactly one of tokenSecretRef, appRole, kubernetes, ldap, jwt, cert and userPass")
+		return method{}, providers.Invalidf("vault.auth takes exactly one of tokenSecretRef, appRole, kubernetes, ldap, jwt, cert and userPass")
 	}
 	switch {
 	case auth.TokenSecretRef != nil:
@@ -58,7 +58,7 @@ func methodOf(s providers.Store) (m method, err error) {
 		return m, nil
 	}
 	if m.mount = strings.Trim(m.mount, "/"); !plain(m.mount) || !plain(m.path) {
-		return method{}, invalid("the path of vault.auth, or the username, cannot be part of a path of Vault")
+		return method{}, providers.Invalidf("the path of vault.auth, or the username, cannot be part of a path of Vault")
 	}
 	return m, nil
 }
@@ -90,7 +90,7 @@ func byToken(s providers.Store, ref *v1alpha1.SecretKeySelector) (method, error)
 func byAppRole(s providers.Store, spec *v1alpha1.VaultAppRole) (method, error) {
 	role := strings.TrimSpace(spec.RoleID)
 	if role == "" && spec.RoleRef == nil {
-		return method{}, invalid("vault.auth.appRole takes one of roleId and roleRef")
+		return method{}, providers.Invalidf("vault.auth.appRole takes one of roleId and roleRef")
 	}
 	if role == "" {
 		stored, err := s.Credentials.Secret(*spec.RoleRef)
@@ -154,7 +154,7 @@ func withJWT(ctx context.Context, source tokenSource, role string) (map[string]s
 func tokenOf(s providers.Store, ref *v1alpha1.SecretKeySelector, account *v1alpha1.ServiceAccountSelector, audiences []string, seconds *int64) (tokenSource, error) {
 	switch {
 	case (ref == nil) == (account == nil):
-		return nil, invalid("vault.auth takes one of secretRef and a ServiceAccount")
+		return nil, providers.Invalidf("vault.auth takes one of secretRef and a ServiceAccount")
 	case ref != nil:
 		stored, err := entry(s.Credentials, *ref, "token")
 		return func(context.Context) (secret.Value, error) { return stored, nil }, err
@@ -186,7 +186,7 @@ func byPassword(s providers.Store, spec *v1alpha1.VaultPasswordAuth, mount strin
 	}
 	name := strings.TrimSpace(spec.Username)
 	if strings.Contains(name, "/") {
-		return method{}, invalid("the username of vault.auth must not contain \"/\"")
+		return method{}, providers.Invalidf("the username of vault.auth must not contain \"/\"")
 	}
 	return method{mount: cmp.Or(spec.Path, mount), path: "login/" + name, body: func(context.Context) (map[string]string, error) {
 		return map[string]string{"password": string(password.Reveal())}, nil

@@ -30,7 +30,7 @@ func connect(s providers.Store, certificate *tls.Certificate) (client *api.Clien
 	spec := s.Spec.Vault
 	server, err := url.Parse(spec.Server)
 	if err != nil || server.Host == "" || server.User != nil || server.RawQuery != "" || server.Scheme != "http" && server.Scheme != "https" {
-		return nil, nil, invalid("vault.server is no URL with http or https")
+		return nil, nil, providers.Invalidf("vault.server is no URL with http or https")
 	}
 	config, err := tlsOf(s, certificate)
 	if err != nil {
@@ -57,7 +57,7 @@ func connect(s providers.Store, certificate *tls.Certificate) (client *api.Clien
 		ReadYourWrites: spec.ReadYourWrites || spec.ForwardInconsistent,
 	})
 	if err != nil {
-		return nil, nil, invalid("the client of Vault cannot be made: see the variables VAULT_... of the operator's environment")
+		return nil, nil, providers.Invalidf("the client of Vault cannot be made: see the variables VAULT_... of the operator's environment")
 	}
 	headers, err := headersOf(spec)
 	if err != nil {
@@ -73,9 +73,9 @@ func headersOf(spec *v1alpha1.VaultProvider) (http.Header, error) {
 	for name, value := range spec.Headers {
 		switch key := http.CanonicalHeaderKey(name); {
 		case key == api.AuthHeaderName || key == "Authorization":
-			return nil, invalid("vault.headers must not hold %s: it is a secret, and the login gives one", key)
+			return nil, providers.Invalidf("vault.headers must not hold %s: it is a secret, and the login gives one", key)
 		case key == "" || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }) || strings.ContainsAny(value, "\r\n\x00"):
-			return nil, invalid("vault.headers holds what is no header")
+			return nil, providers.Invalidf("vault.headers holds what is no header")
 		default:
 			headers.Set(key, value)
 		}
@@ -102,7 +102,7 @@ func tlsOf(s providers.Store, certificate *tls.Certificate) (*tls.Config, error)
 	if len(bundle) > 0 {
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(bundle) {
-			return nil, invalid("vault.caBundle and vault.caProvider hold no PEM certificate")
+			return nil, providers.Invalidf("vault.caBundle and vault.caProvider hold no PEM certificate")
 		}
 	}
 	if certificate == nil && (spec.ClientTLS.CertSecretRef != nil || spec.ClientTLS.KeySecretRef != nil) {
@@ -121,7 +121,7 @@ func tlsOf(s providers.Store, certificate *tls.Certificate) (*tls.Config, error)
 // Secret of type kubernetes.io/tls.
 func keyPair(from providers.Credentials, certificate, key *v1alpha1.SecretKeySelector) (*tls.Certificate, error) {
 	if certificate == nil || key == nil {
-		return nil, invalid("a client certificate needs its key, and the key its certificate")
+		return nil, providers.Invalidf("a client certificate needs its key, and the key its certificate")
 	}
 	public, err := entry(from, *certificate, "tls.crt")
 	if err != nil {
@@ -133,7 +133,7 @@ func keyPair(from providers.Credentials, certificate, key *v1alpha1.SecretKeySel
 	}
 	pair, err := tls.X509KeyPair(public.Reveal(), private.Reveal())
 	if err != nil {
-		return nil, invalid("the client certificate and its key are not PEM, or do not belong together")
+		return nil, providers.Invalidf("the client certificate and its key are not PEM, or do not belong together")
 	}
 	return &pair, nil
 }

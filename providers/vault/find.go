@@ -26,10 +26,10 @@ const (
 func (v *vault) Find(ctx context.Context, q providers.Query) ([]string, error) {
 	name, err := regexp.Compile(q.Name)
 	if err != nil {
-		return nil, invalid("find.name is no regular expression")
+		return nil, providers.Invalidf("find.name is no regular expression")
 	}
 	if len(q.Tags) > 0 && !v.engine.v2 {
-		return nil, invalid("KV version 1 keeps no metadata to find by")
+		return nil, providers.Invalidf("KV version 1 keeps no metadata to find by")
 	}
 	folder := strings.Trim(q.Path, "/")
 	if folder == "" && v.engine.mount == nil {
@@ -41,7 +41,7 @@ func (v *vault) Find(ctx context.Context, q providers.Query) ([]string, error) {
 	}
 	keys := slices.DeleteFunc(w.keys, func(key string) bool { return !name.MatchString(key) })
 	if len(q.Tags) > 0 {
-		if keys, err = v.tagged(ctx, keys, q.Tags); err != nil {
+		if keys, err = v.tagged(ctx, keys, q); err != nil {
 			return nil, err
 		}
 	}
@@ -50,7 +50,7 @@ func (v *vault) Find(ctx context.Context, q providers.Query) ([]string, error) {
 }
 
 func needsFolder() error {
-	return invalid("find needs a path that begins with the mount of an engine, as the store has no vault.path")
+	return providers.Invalidf("find needs a path that begins with the mount of an engine, as the store has no vault.path")
 }
 
 type walk struct {
@@ -62,14 +62,14 @@ type walk struct {
 // into lists a folder and those in it; "" is the engine's root.
 func (w *walk) into(ctx context.Context, folder string, depth int) error {
 	if depth > maxDepth {
-		return invalid("folders below the path lie more than %d deep", maxDepth)
+		return providers.Invalidf("folders below the path lie more than %d deep", maxDepth)
 	}
 	names, err := w.vault.list(ctx, folder)
 	if err != nil {
 		return err
 	}
 	if w.seen += len(names); w.seen > maxSeen {
-		return invalid("more than %d keys lie below the path", maxSeen)
+		return providers.Invalidf("more than %d keys lie below the path", maxSeen)
 	}
 	for _, name := range names {
 		key := join(folder, name)
@@ -106,7 +106,7 @@ func (v *vault) list(ctx context.Context, folder string) ([]string, error) {
 }
 
 // tagged keeps the keys whose custom metadata holds all tags.
-func (v *vault) tagged(ctx context.Context, keys []string, tags map[string]string) ([]string, error) {
+func (v *vault) tagged(ctx context.Context, keys []string, q providers.Query) ([]string, error) {
 	fits := make([]bool, len(keys))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(asks)
@@ -116,7 +116,7 @@ func (v *vault) tagged(ctx context.Context, keys []string, tags map[string]strin
 			if errors.Is(err, providers.ErrNotFound) {
 				return nil
 			}
-			fits[i] = holds(custom, tags)
+			fits[i] = q.HasTags(custom)
 			return err
 		})
 	}
@@ -130,13 +130,4 @@ func (v *vault) tagged(ctx context.Context, keys []string, tags map[string]strin
 		}
 	}
 	return found, nil
-}
-
-func holds(custom, tags map[string]string) bool {
-	for name, value := range tags {
-		if has, ok := custom[name]; !ok || has != value {
-			return false
-		}
-	}
-	return true
 }

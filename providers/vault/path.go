@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/providers"
 )
 
 const (
@@ -28,14 +29,14 @@ type engine struct {
 func engineOf(spec *v1alpha1.VaultProvider) (engine, error) {
 	e := engine{v2: spec.Version != "v1"}
 	if spec.Version != "" && spec.Version != "v1" && spec.Version != "v2" {
-		return engine{}, invalid("vault.version is v1 or v2")
+		return engine{}, providers.Invalidf("vault.version is v1 or v2")
 	}
 	if spec.Path == nil {
 		return e, nil
 	}
 	mount := strings.Trim(*spec.Path, "/")
 	if !plain(mount) || internal(mount) {
-		return engine{}, invalid("vault.path is not where a KV engine can be mounted")
+		return engine{}, providers.Invalidf("vault.path is not where a KV engine can be mounted")
 	}
 	e.mount = &mount
 	return e, nil
@@ -83,13 +84,13 @@ func join(mount, rest string) string {
 func (e engine) split(key string) (mount, rest string, err error) {
 	key = strings.TrimLeft(key, "/")
 	if !plain(strings.TrimRight(key, "/")) {
-		return "", "", invalid("a key is a path of up to %d bytes, of characters that can be printed, without \".\" and \"..\" in it", maxKey)
+		return "", "", providers.Invalidf("a key is a path of up to %d bytes, of characters that can be printed, without \".\" and \"..\" in it", maxKey)
 	}
 	if e.mount != nil {
 		return *e.mount, e.below(key), nil
 	}
 	if internal(key) {
-		return "", "", invalid("Vault keeps no secrets below auth/, cubbyhole/, identity/ and sys/")
+		return "", "", providers.Invalidf("Vault keeps no secrets below auth/, cubbyhole/, identity/ and sys/")
 	}
 	if !e.v2 {
 		return "", key, nil
@@ -99,7 +100,7 @@ func (e engine) split(key string) (mount, rest string, err error) {
 	}
 	mount, rest, ok := strings.Cut(key, "/")
 	if !ok {
-		return "", "", invalid("a key begins with the mount of its engine, as the store has no vault.path")
+		return "", "", providers.Invalidf("a key begins with the mount of its engine, as the store has no vault.path")
 	}
 	return mount, rest, nil
 }
@@ -143,10 +144,10 @@ func (e engine) version(version string) (url.Values, error) {
 		return nil, nil
 	}
 	if !e.v2 {
-		return nil, invalid("KV version 1 keeps no versions of a secret")
+		return nil, providers.Invalidf("KV version 1 keeps no versions of a secret")
 	}
 	if n, err := strconv.ParseInt(version, 10, 32); err != nil || n < 1 {
-		return nil, invalid("a version of a KV secret is a number above 0")
+		return nil, providers.Invalidf("a version of a KV secret is a number above 0")
 	}
 	return url.Values{"version": {version}}, nil
 }

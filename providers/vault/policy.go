@@ -53,7 +53,7 @@ func (g grants) add(e engine, u providers.Use) error {
 		return fmt.Errorf("key %q: %w", u.Ref.Key, err)
 	}
 	if pattern(at) {
-		return fmt.Errorf("key %q: %w", u.Ref.Key, invalid("a policy of Vault cannot name this key alone: it has a \"*\" at its end, a segment \"+\", or \"{{\""))
+		return fmt.Errorf("key %q: %w", u.Ref.Key, providers.Invalidf("a policy of Vault cannot name this key alone: it has a \"*\" at its end, a segment \"+\", or \"{{\""))
 	}
 	g.grant(at, "read")
 	return nil
@@ -81,7 +81,7 @@ func (g grants) search(e engine, q providers.Query) error {
 		return fmt.Errorf("find.path %q: %w", q.Path, err)
 	}
 	if pattern(metadata) {
-		return fmt.Errorf("find.path %q: %w", q.Path, invalid("a policy of Vault cannot name this folder alone"))
+		return fmt.Errorf("find.path %q: %w", q.Path, providers.Invalidf("a policy of Vault cannot name this folder alone"))
 	}
 	g.grant(metadata, "list")
 	g.grant(metadata+"*", "list")

@@ -163,7 +163,7 @@ func (s *sessions) granted(a answer) error {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
 		return &providers.Error{Kind: providers.ErrUnauthenticated, Detail: "Vault refuses the login at " + at}
 	case http.StatusNotFound:
-		return invalid("Vault has no auth method at %s", at)
+		return providers.Invalidf("Vault has no auth method at %s", at)
 	default:
 		return a.failed()
 	}

@@ -25,7 +25,7 @@ func Backend() providers.Backend {
 func open(s providers.Store) (providers.Provider, error) {
 	spec := s.Spec.Vault
 	if spec == nil {
-		return nil, invalid("the store has no vault settings")
+		return nil, providers.Invalidf("the store has no vault settings")
 	}
 	engine, err := engineOf(spec)
 	if err != nil {
@@ -99,7 +99,7 @@ func (e engine) valueOf(a answer) providers.Result {
 		} `json:"metadata"`
 	}
 	if err := json.Unmarshal(a.Data, &versioned); err != nil || versioned.Metadata.Version == 0 {
-		return providers.Result{Err: invalid("Vault's answer is not one of KV version 2: see vault.version of the store")}
+		return providers.Result{Err: providers.Invalidf("Vault's answer is not one of KV version 2: see vault.version of the store")}
 	}
 	return document(versioned.Data, strconv.FormatInt(versioned.Metadata.Version, 10))
 }
@@ -107,7 +107,7 @@ func (e engine) valueOf(a answer) providers.Result {
 // document is a JSON object as Vault sent it, so that numbers keep their digits.
 func document(data json.RawMessage, version string) providers.Result {
 	if len(data) == 0 || data[0] != '{' {
-		return providers.Result{Err: invalid("what Vault keeps there is no secret of a KV engine")}
+		return providers.Result{Err: providers.Invalidf("what Vault keeps there is no secret of a KV engine")}
 	}
 	return providers.Result{Value: secret.NewValue(data), Version: version}
 }
@@ -125,7 +125,7 @@ func (v *vault) read(ctx context.Context, path string, params url.Values) (answe
 	case a.status == http.StatusForbidden:
 		return answer{}, &providers.Error{Kind: providers.ErrDenied, Detail: "Vault's policies deny it"}
 	case a.status == http.StatusBadRequest:
-		return answer{}, invalid("Vault takes the request for invalid")
+		return answer{}, providers.Invalidf("Vault takes the request for invalid")
 	default:
 		return answer{}, a.failed()
 	}
@@ -144,13 +144,13 @@ func missing(a answer) error {
 	case a.Errors == nil && a.Data == nil && a.Warnings == nil:
 		return unreadable()
 	case len(a.Errors) > 0: // no engine has this path
-		return invalid("no secrets engine is mounted at that path of Vault")
+		return providers.Invalidf("no secrets engine is mounted at that path of Vault")
 	case json.Unmarshal(a.Data, &versioned) == nil && versioned.Metadata != nil && versioned.Metadata.Destroyed:
 		return &providers.Error{Kind: providers.ErrNotFound, Detail: "this version was destroyed"}
 	case versioned.Metadata != nil:
 		return &providers.Error{Kind: providers.ErrNotFound, Detail: "this version was deleted"}
 	case len(a.Warnings) > 0: // an engine that warns of the path does not know it
-		return invalid("that path of Vault is not one of the KV version of the store: see vault.version")
+		return providers.Invalidf("that path of Vault is not one of the KV version of the store: see vault.version")
 	}
 	return &providers.Error{Kind: providers.ErrNotFound}
 }
@@ -159,7 +159,7 @@ func missing(a answer) error {
 // that it may hide.
 func (v *vault) metadata(ctx context.Context, ref providers.Ref) providers.Result {
 	if ref.Version != "" {
-		return providers.Result{Err: invalid("metadata has no versions")}
+		return providers.Result{Err: providers.Invalidf("metadata has no versions")}
 	}
 	custom, own, err := v.describe(ctx, ref.Key)
 	if err != nil {
@@ -188,7 +188,7 @@ type description struct {
 // describe reads the metadata of a key.
 func (v *vault) describe(ctx context.Context, key string) (custom map[string]string, own description, err error) {
 	if !v.engine.v2 {
-		return nil, own, invalid("KV version 1 keeps no metadata")
+		return nil, own, providers.Invalidf("KV version 1 keeps no metadata")
 	}
 	path, err := v.engine.metadata(key)
 	if err != nil {
