@@ -1,11 +1,7 @@
 package v1alpha1_test
 
 import (
-	"strings"
 	"testing"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 )
@@ -58,15 +54,7 @@ func TestStoreValidation(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			o := with(t, validStore(), tt.field)
-			err := client.WithFieldValidation(c, metav1.FieldValidationStrict).Create(t.Context(), o)
-			switch {
-			case tt.want == "" && err != nil:
-				t.Errorf("refused: %v, want it accepted", err)
-			case tt.want != "" && err == nil:
-				t.Errorf("accepted, want it refused with %q", tt.want)
-			case tt.want != "" && !strings.Contains(err.Error(), tt.want):
-				t.Errorf("refused: %v, want %q", err, tt.want)
-			}
+			judge(t, c, o, tt.want)
 		})
 	}
 }
@@ -79,9 +67,7 @@ func TestStoresThatWereWrittenForExternalSecretsFit(t *testing.T) {
 	o := with(t, cluster, "controller=gitseal", "refreshInterval=3600", "retrySettings={maxRetries: 5, retryInterval: 10s}",
 		"conditions=[{namespaces: [a]}, {namespaceRegexes: ['^team-']}, {namespaceSelector: {matchLabels: {a: b}}}]",
 		"provider.vault={server: 'https://vault:8200', path: secret, version: v2, auth: {kubernetes: {mountPath: kubernetes, role: r, serviceAccountRef: {name: a, namespace: gitseal-system}}}}")
-	if err := client.WithFieldValidation(c, metav1.FieldValidationStrict).Create(t.Context(), o); err != nil {
-		t.Error(err)
-	}
+	judge(t, c, o, "")
 	if got := v1alpha1.GroupVersion.String(); o.GetAPIVersion() != got {
 		t.Errorf("apiVersion = %s, want %s: nothing else has to change", o.GetAPIVersion(), got)
 	}

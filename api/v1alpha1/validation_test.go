@@ -189,16 +189,22 @@ func TestValidation(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			o := with(t, valid(), tt.fields...)
-			err := client.WithFieldValidation(c, metav1.FieldValidationStrict).Create(t.Context(), o)
-			switch {
-			case tt.want == "" && err != nil:
-				t.Errorf("refused: %v, want it accepted", err)
-			case tt.want != "" && err == nil:
-				t.Errorf("accepted, want it refused with %q", tt.want)
-			case tt.want != "" && !strings.Contains(err.Error(), tt.want):
-				t.Errorf("refused: %v, want %q", err, tt.want)
-			}
+			judge(t, c, o, tt.want)
 		})
+	}
+}
+
+// judge has the API server judge an object: "" is that it accepts it.
+func judge(t *testing.T, c client.Client, o client.Object, want string) {
+	t.Helper()
+	err := client.WithFieldValidation(c, metav1.FieldValidationStrict).Create(t.Context(), o)
+	switch {
+	case want == "" && err != nil:
+		t.Errorf("refused: %v, want it accepted", err)
+	case want != "" && err == nil:
+		t.Errorf("accepted, want it refused with %q", want)
+	case want != "" && !strings.Contains(err.Error(), want):
+		t.Errorf("refused: %v, want %q", err, want)
 	}
 }
 

@@ -41,7 +41,7 @@ func FuzzRewrites(f *testing.F) {
 	f.Fuzz(func(t *testing.T, source, target, template, first, second string) {
 		value, err := json.Marshal(map[string]string{first: canary + "-1", second: canary + "-2"})
 		if err != nil || strings.Contains(strings.ToLower(source+target+template+first+second), "canary") {
-			t.Skip()
+			return
 		}
 		given := map[string]string{}
 		if err := json.Unmarshal(value, &given); err != nil {

@@ -64,29 +64,18 @@ func (r *Rig) StartOperatorAs(ctx context.Context, how Launch) (*Operator, error
 	if how.Program == "" {
 		how.Program = r.Bin("gitseal-controller")
 	}
-	metrics, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
-	health, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
-	webhooks, err := freeAddress()
-	if err != nil {
-		return nil, err
+	var metrics, health, webhooks string
+	for _, address := range []*string{&metrics, &health, &webhooks} {
+		if *address, err = freeAddress(); err != nil {
+			return nil, err
+		}
 	}
 	o := &Operator{
 		LogFile: filepath.Join(dir, "log"), Scratch: filepath.Join(dir, "scratch"), Temp: filepath.Join(dir, "tmp"),
 		MetricsURL: "http://" + metrics + "/metrics", WebhookURL: "http://" + webhooks, ended: make(chan error, 1),
 	}
-	for _, d := range []string{r.Stores(), r.Plugins()} {
+	for _, d := range []string{r.Stores(), r.Plugins(), o.Scratch, o.Temp} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
-			return nil, err
-		}
-	}
-	for _, d := range []string{o.Scratch, o.Temp} {
-		if err := os.Mkdir(d, 0o700); err != nil {
 			return nil, err
 		}
 	}

@@ -26,7 +26,7 @@ func FuzzRender(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text, a, b string) {
 		if strings.Contains(strings.ToLower(text), "canary") {
-			t.Skip()
+			return
 		}
 		data := valuesOf(map[string]string{"a": canary + a, "b": b + canary})
 		start := time.Now()
