@@ -121,7 +121,7 @@ func isReady(app *v1alpha1.Application) bool {
 
 func describeSecrets(s v1alpha1.SecretsStatus) string {
 	if s.Policy == v1alpha1.PolicyExternal {
-		return fmt.Sprintf("policy %s, %s resolved of %s", s.Policy, count(s.Resolved, "key"), count(int32(len(s.References))+s.MoreReferences, "value"))
+		return fmt.Sprintf("policy %s, %s of Secrets resolved from %s of stores", s.Policy, count(s.Resolved, "key"), count(int32(len(s.References))+s.MoreReferences, "value"))
 	}
 	return fmt.Sprintf("policy %s, %s, %s opened", s.Policy, count(s.Files, "file"), count(s.Opened, "value"))
 }
