@@ -113,6 +113,7 @@ func TestAValueThatChangedWhileNobodyLookedIsNoDrift(t *testing.T) {
 	s.waitReady(commit)
 	restart(t, func() { v.put("db", `{"password":"meanwhile"}`) })
 	s.wantData("db", map[string]string{"password": "meanwhile"})
+	s.looked() // the status follows what is applied
 	app := s.waitReady(commit)
 	if len(app.Status.Drift) > 0 || app.Status.History[0].Reason != v1alpha1.SyncSecret {
 		t.Errorf("drift %v, history %+v, want a new value", app.Status.Drift, app.Status.History)
