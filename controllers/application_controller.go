@@ -195,7 +195,7 @@ func (r *ApplicationReconciler) handOff(name types.NamespacedName) {
 	r.memories.drop(name)
 	r.Stores.forget(name)
 	r.heldKeys.keep(func(s live.Scope) bool {
-		_, presence := r.Watches.Find(s, scopeKey(s), 0)
+		_, presence := r.Watches.Find(s, s.Key(), 0)
 		return presence != live.Unknown
 	})
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/apply"
+	"github.com/gitseal/gitseal/internal/condition"
 	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/live"
 )
@@ -86,7 +87,7 @@ func (r *ApplicationReconciler) plan(ctx context.Context, run *run, w *wanted) (
 	plan, err := r.examine(ctx, run, w, r.Engine.Compare(w.items, ledger, run.now))
 	if len(plan.Contested) > 0 {
 		run.again = plan.Again
-		run.progress = shorten(run.redact(fight(plan.Contested[0])))
+		run.progress = condition.Shorten(run.redact(fight(plan.Contested[0])))
 	}
 	return plan, err
 }

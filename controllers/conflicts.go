@@ -20,6 +20,7 @@ import (
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/apply"
+	"github.com/gitseal/gitseal/internal/condition"
 	"github.com/gitseal/gitseal/internal/failure"
 )
 
@@ -209,7 +210,7 @@ func conflictMessage(claims []apply.Conflict) string {
 	if more := len(claims) - 1; more > 0 {
 		text += fmt.Sprintf(", and %d more", more)
 	}
-	return shorten(text + ": remove it from one of the two Applications")
+	return condition.Shorten(text + ": remove it from one of the two Applications")
 }
 
 func sortConflicts(all []apply.Conflict) {
@@ -252,7 +253,7 @@ func conflictList(namespace string, all []apply.Conflict) []v1alpha1.ConflictSta
 // tellAdopted records that objects of other tools were taken over.
 func (r *ApplicationReconciler) tellAdopted(run *run) {
 	if adopted := run.memory.ledger.Adopted(); adopted != "" {
-		r.Recorder.Eventf(run.app, nil, corev1.EventTypeNormal, "Adopted", "Sync", "Took over %s", shorten(adopted))
+		r.Recorder.Eventf(run.app, nil, corev1.EventTypeNormal, "Adopted", "Sync", "Took over %s", condition.Shorten(adopted))
 	}
 }
 

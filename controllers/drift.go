@@ -11,6 +11,7 @@ import (
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/apply"
+	"github.com/gitseal/gitseal/internal/condition"
 	"github.com/gitseal/gitseal/internal/failure"
 )
 
@@ -67,7 +68,7 @@ func (r *ApplicationReconciler) examine(ctx context.Context, run *run, w *wanted
 // tell gives one event for each of drifts, up to a bound.
 func (r *ApplicationReconciler) tell(run *run, reason, what string, drifts []apply.Drift) {
 	for _, d := range drifts[:min(len(drifts), maxDrift)] {
-		r.Recorder.Eventf(run.app, nil, corev1.EventTypeNormal, reason, "Drift", "%s", shorten(run.redact(what+driftText(d))))
+		r.Recorder.Eventf(run.app, nil, corev1.EventTypeNormal, reason, "Drift", "%s", condition.Shorten(run.redact(what+driftText(d))))
 	}
 }
 
@@ -107,7 +108,7 @@ func (r *run) reportDrift() (news bool) {
 		r.app.Status.Drift = append(r.app.Status.Drift, r.driftStatus(d))
 	}
 	reason, message := r.driftCondition(drifts)
-	r.toggle(len(drifts) > 0, v1alpha1.ConditionDrifted, reason, shorten(r.redact(message)))
+	r.conditions().Toggle(len(drifts) > 0, v1alpha1.ConditionDrifted, reason, condition.Shorten(r.redact(message)))
 	return !equality.Semantic.DeepEqual(r.app.Status.Drift, r.base.Status.Drift)
 }
 

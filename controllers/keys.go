@@ -112,7 +112,7 @@ func (r *ApplicationReconciler) watchRefusal(ctx context.Context, err error) err
 // key reads one key, unless the one held is the newest.
 func (r *ApplicationReconciler) key(ctx context.Context, run *run, scope live.Scope) (heldKey, error) {
 	held := r.heldKeys.get(scope)
-	o, presence := r.Watches.Find(scope, scopeKey(scope), held.version)
+	o, presence := r.Watches.Find(scope, scope.Key(), held.version)
 	if presence == live.Absent {
 		r.heldKeys.drop(scope)
 		return heldKey{}, r.missing(run, scope, v1alpha1.ReasonKeyUnavailable)
@@ -131,8 +131,6 @@ func (r *ApplicationReconciler) key(ctx context.Context, run *run, scope live.Sc
 	}
 	return held, held.err
 }
-
-func scopeKey(s live.Scope) live.Key { return live.Key{Namespace: s.Namespace, Name: s.Name} }
 
 // mayUse is the default deny: a key in the operator's namespace serves only
 // the namespaces that it names.
@@ -180,7 +178,7 @@ func (r *ApplicationReconciler) credentials(ctx context.Context, run *run) (*sou
 		return nil, nil
 	}
 	scope, held := secretScope(run.app.Namespace, ref.Name), run.memory.credentials
-	o, presence := r.Watches.Find(scope, scopeKey(scope), 0)
+	o, presence := r.Watches.Find(scope, scope.Key(), 0)
 	if held.scope == scope && presence == live.Present && o.ResourceVersion == held.version {
 		return held.value, nil
 	}

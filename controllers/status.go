@@ -19,6 +19,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/condition"
 	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/live"
 	"github.com/gitseal/gitseal/internal/source"
@@ -29,25 +30,12 @@ const reporter = "gitseal.dev/controller"
 
 const (
 	maxHistory = 10
-	maxMessage = 1024
 	// maxWaiting is how many unhealthy objects a message names.
 	maxWaiting = 3
 	// stalledRetry bounds how soon a stalled Application is looked at again:
 	// what would mend it comes as an event or with the next poll.
 	stalledRetry = 10 * time.Minute
 )
-
-// verdict of a class of failure: what the kstatus conditions become. This is
-// the one table that decides it.
-var verdicts = map[failure.Class]struct {
-	reconciling bool
-	stalled     bool
-	event       bool
-}{
-	failure.Fail:  {reconciling: true, event: true},
-	failure.Wait:  {reconciling: true},
-	failure.Stall: {stalled: true, event: true},
-}
 
 // announce tells that a sync has begun, where it will take more than a moment.
 // It tells it once: retries of one that failed do not make Ready flap.
@@ -217,21 +205,15 @@ func (r *ApplicationReconciler) succeed(run *run) ctrl.Result {
 	}
 	if n := run.changed + run.pruned; n > 0 {
 		r.Recorder.Eventf(run.app, nil, corev1.EventTypeNormal, "Applied", "Sync",
-			"Applied %s and pruned %s at %s%s", count(run.changed, "object"), count(run.pruned, "object"), run.revision(), shorten(run.newValues()))
+			"Applied %s and pruned %s at %s%s", count(run.changed, "object"), count(run.pruned, "object"), run.revision(), condition.Shorten(run.newValues()))
 	}
 	return ctrl.Result{RequeueAfter: r.comeBack(run, run.again)}
 }
 
 func (r *ApplicationReconciler) fail(ctx context.Context, run *run, f *failure.Error) ctrl.Result {
 	observe(run, f.Reason)
-	message := shorten(f.Message())
-	before := meta.FindStatusCondition(run.app.Status.Conditions, v1alpha1.ConditionReady)
-	news := before == nil || before.Reason != f.Reason || before.Message != message
-	v := verdicts[f.Class]
 	run.app.Status.ObservedGeneration = run.app.Generation
-	run.set(v1alpha1.ConditionReady, metav1.ConditionFalse, f.Reason, message)
-	run.toggle(v.reconciling, v1alpha1.ConditionReconciling, v1alpha1.ReasonRetrying, message)
-	run.toggle(v.stalled, v1alpha1.ConditionStalled, f.Reason, message)
+	message, news := run.conditions().Fail(f)
 	run.setSecrets(f)
 	if f.Reason == v1alpha1.ReasonUnhealthy {
 		run.set(v1alpha1.ConditionHealthy, metav1.ConditionFalse, f.Reason, message)
@@ -244,7 +226,7 @@ func (r *ApplicationReconciler) fail(ctx context.Context, run *run, f *failure.E
 	}
 	if news {
 		logf.FromContext(ctx).Info("Sync did not succeed", "reason", f.Reason, "class", f.Class.String(), "why", message)
-		if v.event {
+		if condition.Alarming(f) {
 			r.Recorder.Eventf(run.app, nil, corev1.EventTypeWarning, f.Reason, "Sync", "%s", message)
 		}
 	}
@@ -286,7 +268,7 @@ func (r *ApplicationReconciler) finishSuspended(ctx context.Context, run *run) (
 	run.app.Status.ObservedGeneration = run.app.Generation
 	run.remove(v1alpha1.ConditionReconciling)
 	run.remove(v1alpha1.ConditionStalled)
-	run.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSuspended, shorten(message))
+	run.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSuspended, condition.Shorten(message))
 	var result ctrl.Result
 	if s.Until != nil {
 		// A clock that is set, and a machine that sleeps, move no timer.
@@ -352,12 +334,12 @@ func (r *run) nextPoll() time.Duration {
 
 func (r *run) readyMessage() string {
 	if r.crowded != "" {
-		return shorten("applied " + r.revision() + "; nothing is pruned while Application " + r.crowded + " may declare more of the objects here than its status lists")
+		return condition.Shorten("applied " + r.revision() + "; nothing is pruned while Application " + r.crowded + " may declare more of the objects here than its status lists")
 	}
 	if len(r.leaving) == 0 {
 		return "applied " + r.revision()
 	}
-	return shorten("applied " + r.revision() + "; kept by finalizers, though they are not in Git any more: " + named(r.leaving))
+	return condition.Shorten("applied " + r.revision() + "; kept by finalizers, though they are not in Git any more: " + named(r.leaving))
 }
 
 func (r *run) syncedMessage() string {
@@ -445,21 +427,15 @@ func (r *run) record() {
 	s.History = s.History[:min(len(s.History), maxHistory)]
 }
 
+func (r *run) conditions() condition.Writer {
+	return condition.Writer{Conditions: &r.app.Status.Conditions, Generation: r.app.Generation}
+}
+
 func (r *run) set(kind string, status metav1.ConditionStatus, reason, message string) {
-	meta.SetStatusCondition(&r.app.Status.Conditions, metav1.Condition{
-		Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: r.app.Generation,
-	})
+	r.conditions().Set(kind, status, reason, message)
 }
 
-func (r *run) remove(kind string) { meta.RemoveStatusCondition(&r.app.Status.Conditions, kind) }
-
-func (r *run) toggle(on bool, kind, reason, message string) {
-	if on {
-		r.set(kind, metav1.ConditionTrue, reason, message)
-		return
-	}
-	r.remove(kind)
-}
+func (r *run) remove(kind string) { r.conditions().Remove(kind) }
 
 // secretReasons are the failures that are about secrets.
 var secretReasons = []string{
@@ -473,7 +449,7 @@ var secretReasons = []string{
 func (r *run) setSecrets(f *failure.Error) {
 	switch w := r.memory.wanted; {
 	case f != nil && slices.Contains(secretReasons, f.Reason):
-		r.set(v1alpha1.ConditionSecretsReady, metav1.ConditionFalse, f.Reason, shorten(f.Message()))
+		r.set(v1alpha1.ConditionSecretsReady, metav1.ConditionFalse, f.Reason, condition.Shorten(f.Message()))
 	case f == nil && w != nil:
 		r.set(v1alpha1.ConditionSecretsReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, r.secretsMessage(w))
 	}
@@ -488,7 +464,7 @@ func (r *run) secretsMessage(w *wanted) string {
 	if stale := mat.staleStores(); len(stale) > 0 {
 		message += fmt.Sprintf("; the values read last are kept: %s", keptStores(stale))
 	}
-	return shorten(message)
+	return condition.Shorten(message)
 }
 
 func conditionTrue(app *v1alpha1.Application, kind string) bool {

@@ -314,7 +314,7 @@ func TestMessagesAreCleanedAndShort(t *testing.T) {
 	if e := <-d.recorder.Events; strings.Contains(e, canary) {
 		t.Errorf("the event quotes the value: %s", e)
 	}
-	if got := meta.FindStatusCondition(app.Status.Conditions, "Ready").Message; len(got) > maxMessage || !strings.HasSuffix(got, "…") || strings.ContainsRune(got, '\uFFFD') {
+	if got := meta.FindStatusCondition(app.Status.Conditions, "Ready").Message; len(got) > 1024 || !strings.HasSuffix(got, "…") || strings.ContainsRune(got, '\uFFFD') {
 		t.Errorf("message of %d bytes ends in %q", len(got), got[len(got)-8:])
 	}
 }
@@ -362,7 +362,7 @@ func TestAfterARestartTheRevisionIsTheOneInPlace(t *testing.T) {
 			run := d.begin(app)
 			run.app.Status.Source = &v1alpha1.SourceStatus{Revision: "a"}
 			run.set(v1alpha1.ConditionSynced, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "applied a")
-			run.toggle(tt.applying, v1alpha1.ConditionReconciling, v1alpha1.ReasonProgressing, "applying b")
+			run.conditions().Toggle(tt.applying, v1alpha1.ConditionReconciling, v1alpha1.ReasonProgressing, "applying b")
 			run.base = run.app.DeepCopy()
 			run.memory.wanted = d.applied("b")
 			run.memory.wanted.first = true

@@ -17,6 +17,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/condition"
 	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/live"
 	"github.com/gitseal/gitseal/internal/store"
@@ -76,28 +77,15 @@ func (r *StoreReconciler) write(ctx context.Context, o client.Object, s store.St
 // describe sets what a check found.
 func (r *StoreReconciler) describe(status *v1alpha1.SecretStoreStatus, o client.Object, s store.Store, check *storeCheck) {
 	status.ObservedGeneration = o.GetGeneration()
-	status.Provider, status.Capabilities, status.Identity = s.Provider(), capabilities, shorten(check.provider)
-	now := metav1.NewTime(r.Clock.Now())
-	set := func(on bool, kind string, value metav1.ConditionStatus, reason, message string) {
-		if !on {
-			meta.RemoveStatusCondition(&status.Conditions, kind)
-			return
-		}
-		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
-			Type: kind, Status: value, Reason: reason, Message: message, ObservedGeneration: o.GetGeneration(), LastTransitionTime: now,
-		})
-	}
-	if check.err == nil {
-		set(true, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "the provider lets the operator in")
-		set(false, v1alpha1.ConditionReconciling, "", "", "")
-		set(false, v1alpha1.ConditionStalled, "", "", "")
+	status.Provider, status.Capabilities, status.Identity = s.Provider(), capabilities, condition.Shorten(check.provider)
+	conditions := condition.Writer{Conditions: &status.Conditions, Generation: o.GetGeneration(), Now: r.Clock.Now()}
+	if check.err != nil {
+		conditions.Fail(failure.From(check.err, v1alpha1.ReasonStoreUnavailable))
 		return
 	}
-	f := failure.From(check.err, v1alpha1.ReasonStoreUnavailable)
-	message, v := shorten(f.Message()), verdicts[f.Class]
-	set(true, v1alpha1.ConditionReady, metav1.ConditionFalse, f.Reason, message)
-	set(v.reconciling, v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonRetrying, message)
-	set(v.stalled, v1alpha1.ConditionStalled, metav1.ConditionTrue, f.Reason, message)
+	conditions.Set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "the provider lets the operator in")
+	conditions.Remove(v1alpha1.ConditionReconciling)
+	conditions.Remove(v1alpha1.ConditionStalled)
 }
 
 // countCalls sets what the client of the store's identity has counted.
@@ -111,7 +99,7 @@ func countCalls(status *v1alpha1.SecretStoreStatus, opened *store.Opened) {
 		return
 	}
 	at := metav1.NewTime(stats.LastErrorAt.Truncate(time.Second))
-	message := shorten(failure.From(opened.Failed(stats.LastError), v1alpha1.ReasonStoreUnavailable).Error())
+	message := condition.Shorten(failure.From(opened.Failed(stats.LastError), v1alpha1.ReasonStoreUnavailable).Error())
 	if status.LastError == nil || !status.LastError.At.Equal(&at) || status.LastError.Message != message {
 		status.LastError = &v1alpha1.StoreError{At: at, Message: message}
 	}
@@ -147,7 +135,7 @@ func (r *StoreReconciler) announce(ctx context.Context, o client.Object, before,
 		return
 	}
 	logf.FromContext(ctx).Info("The store is not ready", "reason", is.Reason, "why", is.Message)
-	if verdicts[failure.From(err, v1alpha1.ReasonStoreUnavailable).Class].event {
+	if condition.Alarming(failure.From(err, v1alpha1.ReasonStoreUnavailable)) {
 		r.Recorder.Eventf(o, nil, corev1.EventTypeWarning, is.Reason, "Check", "%s", is.Message)
 	}
 }

@@ -258,7 +258,7 @@ func (s *Stores) fresh(o *store.Opened, st store.Store) bool {
 	}
 	for n, version := range o.Versions {
 		scope := scopeOf(n)
-		found, presence := s.Watches.Find(scope, scopeKey(scope), live.Version(version))
+		found, presence := s.Watches.Find(scope, scope.Key(), live.Version(version))
 		if presence == live.Absent || presence == live.Present && found.ResourceVersion != live.Version(version) {
 			return false
 		}

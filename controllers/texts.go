@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/gitseal/gitseal/internal/apply"
+	"github.com/gitseal/gitseal/internal/condition"
 )
 
 func waitingFor(text string, sick []apply.Sick) string {
@@ -16,7 +17,7 @@ func waitingFor(text string, sick []apply.Sick) string {
 	if more := len(sick) - maxWaiting; more > 0 {
 		text += fmt.Sprintf("; and %d more", more)
 	}
-	return shorten(text)
+	return condition.Shorten(text)
 }
 
 // named lists members, as many as a message takes.
@@ -37,11 +38,4 @@ func count(n int, noun string) string {
 		return "1 " + noun
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-func shorten(s string) string {
-	if len(s) <= maxMessage {
-		return s
-	}
-	return strings.ToValidUTF8(s[:maxMessage-len("…")], "") + "…"
 }

@@ -91,7 +91,7 @@ func (r *ApplicationReconciler) signedBy(v *v1alpha1.GitVerify, list *signature.
 // signers reads the allowed signers, unless those held are the newest.
 func (r *ApplicationReconciler) signers(ctx context.Context, run *run, v *v1alpha1.GitVerify) (heldSigners, error) {
 	scope, held := secretScope(run.app.Namespace, v.SecretRef.Name), run.memory.signers
-	o, presence := r.Watches.Find(scope, scopeKey(scope), held.version)
+	o, presence := r.Watches.Find(scope, scope.Key(), held.version)
 	if presence == live.Absent {
 		run.memory.signers = heldSigners{}
 		return heldSigners{}, r.missing(run, scope, v1alpha1.ReasonVerificationFailed)

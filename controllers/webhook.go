@@ -105,7 +105,7 @@ func (s *webhookSecrets) watch(ctx context.Context) error {
 func (s *webhookSecrets) get(ctx context.Context) (webhook.Secrets, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o, presence := s.watches.Find(s.scope, scopeKey(s.scope), 0)
+	o, presence := s.watches.Find(s.scope, s.scope.Key(), 0)
 	switch {
 	case presence == live.Unknown:
 		return nil, errNoAnswer

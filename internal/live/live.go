@@ -43,6 +43,9 @@ type Scope struct {
 	Name      string
 }
 
+// Key names the object of a Scope that has a single one.
+func (s Scope) Key() Key { return Key{Namespace: s.Namespace, Name: s.Name} }
+
 func (s Scope) String() string {
 	if s.Name != "" {
 		return fmt.Sprintf("%s %q in namespace %q", s.Resource.Resource, s.Name, s.Namespace)
