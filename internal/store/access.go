@@ -136,17 +136,18 @@ func (a *asking) selected(ctx context.Context, s *metav1.LabelSelector) (bool, e
 
 // spelled is the one spelling of a key by which rules and requests are compared.
 // In Vault either may repeat the mount of the store, and the data/ of version 2:
-// a namespace that is called as the mount would otherwise have all of it.
+// a namespace that is called as the mount would otherwise have all of it. With a
+// slash in front they repeat nothing.
 func (s Store) spelled(key string) string {
 	v := s.Spec.Provider.Vault
 	if v == nil || v.Path == nil {
 		return key
 	}
-	rest, repeated := strings.CutPrefix(strings.TrimLeft(key, "/"), strings.Trim(*v.Path, "/")+"/")
+	rest, repeated := strings.CutPrefix(key, strings.Trim(*v.Path, "/")+"/")
 	if repeated && v.Version != "v1" {
 		rest = strings.TrimPrefix(rest, "data/")
 	}
-	return rest
+	return strings.TrimLeft(rest, "/")
 }
 
 // expand puts the Application's namespace into the keys of a rule.
@@ -205,9 +206,9 @@ func (r rule) hasKey(key string) bool {
 }
 
 // covers reports whether all that a search below a path can find may be used. A
-// path without a slash at its end is but the beginning of a name at some providers.
+// path without a slash at its end is but the beginning of a name at some providers;
+// in Vault it repeats no mount.
 func (g grant) covers(path string) bool {
-	path = g.store.spelled(path)
 	return slices.ContainsFunc(g.rules, func(r rule) bool {
 		return r.properties == nil && (r.keys == nil || slices.ContainsFunc(r.keys, func(k string) bool {
 			return strings.HasSuffix(k, "/") && strings.HasPrefix(path, k)

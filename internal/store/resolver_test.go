@@ -441,13 +441,17 @@ func TestASearchDoesNotTellWhatOthersHave(t *testing.T) {
 		"all of what may be used":         {v1alpha1.StoreAccess{Keys: []string{"x/"}}, "x/", true},
 		"what begins alike":               {v1alpha1.StoreAccess{Keys: []string{"x/"}}, "x", false},
 		"where everything may be used":    {v1alpha1.StoreAccess{Applications: []string{"app"}}, "", true},
+		"a folder called as the mount":    {v1alpha1.StoreAccess{Keys: []string{"x/"}}, "kv/x/", false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			find := func(values map[string]string) error {
 				b := newBench()
 				b.shelf.values = values
-				b.own(func(s *v1alpha1.SecretStoreSpec) { s.Access = []v1alpha1.StoreAccess{tt.access} })
+				b.own(func(s *v1alpha1.SecretStoreSpec) {
+					mount := "kv"
+					s.Provider.Vault.Path, s.Access = &mount, []v1alpha1.StoreAccess{tt.access}
+				})
 				_, err := b.resolver().Find(t.Context(), external.FindRequest{Namespace: "team", Store: ownStore, Query: providers.Query{Path: tt.path, Name: "."}, MaxAge: time.Hour})
 				return err
 			}
@@ -513,6 +517,10 @@ func TestAKeyIsComparedWithoutTheMount(t *testing.T) {
 		"a rule that has the mount":               {rule: "team/shop/", key: "shop/db", allowed: true},
 		"a rule that has mount and namespace":     {rule: "team/{namespace}/", key: "team/team/db", allowed: true},
 		"that rule, and another's folder":         {rule: "team/{namespace}/", key: "team/other/db"},
+		"a folder called as the mount":            {rule: "{namespace}/", key: "/team/db", allowed: true},
+		"a folder in it":                          {rule: "shop/", key: "/team/shop/db"},
+		"a rule of such a folder":                 {rule: "/team/shop/", key: "/team/shop/db", allowed: true},
+		"slashes that a path does without":        {rule: "shop/", key: "team//shop/db", allowed: true},
 		"data is a folder in version 1":           {rule: "shop/", key: "team/data/shop/db", v1: true},
 	}
 	for name, tt := range tests {

@@ -31,15 +31,21 @@ func (v *vault) Find(ctx context.Context, q providers.Query) ([]string, error) {
 	if len(q.Tags) > 0 && !v.engine.v2 {
 		return nil, providers.Invalidf("KV version 1 keeps no metadata to find by")
 	}
-	folder := strings.Trim(q.Path, "/")
-	if folder == "" && v.engine.mount == nil {
-		return nil, needsFolder()
+	mount, folder, err := v.engine.folder(q.Path)
+	if err != nil {
+		return nil, err
 	}
-	w := walk{vault: v}
+	w := walk{vault: v, mount: mount}
 	if err := w.into(ctx, folder, 0); err != nil {
 		return nil, err
 	}
-	keys := slices.DeleteFunc(w.keys, func(key string) bool { return !name.MatchString(key) })
+	var keys []string
+	for _, found := range w.found {
+		spelled := join(strings.Trim(q.Path, "/"), strings.TrimPrefix(found, folder))
+		if name.MatchString(spelled) {
+			keys = append(keys, v.engine.named(spelled, mount, found))
+		}
+	}
 	if len(q.Tags) > 0 {
 		if keys, err = v.tagged(ctx, keys, q); err != nil {
 			return nil, err
@@ -49,22 +55,19 @@ func (v *vault) Find(ctx context.Context, q providers.Query) ([]string, error) {
 	return keys, nil
 }
 
-func needsFolder() error {
-	return providers.Invalidf("find needs a path that begins with the mount of an engine, as the store has no vault.path")
-}
-
 type walk struct {
 	vault *vault
-	keys  []string
+	mount string
+	found []string // below the mount
 	seen  int
 }
 
-// into lists a folder and those in it; "" is the engine's root.
+// into lists a folder, as engine.folder has it, and those in it.
 func (w *walk) into(ctx context.Context, folder string, depth int) error {
 	if depth > maxDepth {
 		return providers.Invalidf("folders below the path lie more than %d deep", maxDepth)
 	}
-	names, err := w.vault.list(ctx, folder)
+	names, err := w.vault.list(ctx, w.vault.engine.at(w.mount, ofMetadata, folder))
 	if err != nil {
 		return err
 	}
@@ -72,10 +75,9 @@ func (w *walk) into(ctx context.Context, folder string, depth int) error {
 		return providers.Invalidf("more than %d keys lie below the path", maxSeen)
 	}
 	for _, name := range names {
-		key := join(folder, name)
-		if inner, ok := strings.CutSuffix(key, "/"); !ok {
-			w.keys = append(w.keys, key)
-		} else if err := w.into(ctx, inner, depth+1); err != nil {
+		if !strings.HasSuffix(name, "/") {
+			w.found = append(w.found, folder+name)
+		} else if err := w.into(ctx, folder+name, depth+1); err != nil {
 			return err
 		}
 	}
@@ -84,11 +86,7 @@ func (w *walk) into(ctx context.Context, folder string, depth int) error {
 
 // list is the names in a folder, folders with a "/" at the end. A folder that
 // is not there is empty.
-func (v *vault) list(ctx context.Context, folder string) ([]string, error) {
-	path, err := v.engine.folder(folder, ofMetadata)
-	if err != nil {
-		return nil, err
-	}
+func (v *vault) list(ctx context.Context, path string) ([]string, error) {
 	a, err := v.read(ctx, path, url.Values{"list": {"true"}})
 	if errors.Is(err, providers.ErrNotFound) {
 		return nil, nil

@@ -49,17 +49,31 @@ func (e engine) data(key string) (string, error) { return e.path(strings.TrimRig
 // value.
 func (e engine) metadata(key string) (string, error) { return e.path(key, ofMetadata) }
 
-// folder is the path at which the entries of a folder are listed, or, with
-// ofData for kind, below which their values are. It ends in "/"; "" is the
+// folder takes a find.path apart as split does a key: below the mount of the
+// store as it stands, as external-secrets.io has it. It ends in "/"; "" is the
 // engine's root.
-func (e engine) folder(folder, kind string) (string, error) {
+func (e engine) folder(path string) (mount, folder string, err error) {
+	path = strings.Trim(path, "/")
 	switch {
-	case folder != "":
-		return e.path(folder+"/", kind)
-	case e.v2:
-		return *e.mount + "/" + kind, nil
+	case path == "" && e.mount == nil:
+		return "", "", providers.Invalidf("find needs a path that begins with the mount of an engine, as the store has no vault.path")
+	case path == "":
+		return *e.mount, "", nil
 	}
-	return *e.mount + "/", nil
+	return e.split("/" + path + "/")
+}
+
+// named is the key of what lies at rest below a mount: as it is spelled, unless
+// that is read in another way.
+func (e engine) named(spelled, mount, rest string) string {
+	m, r, err := e.split(spelled)
+	switch {
+	case err != nil || m == mount && r == rest:
+		return spelled
+	case e.mount != nil:
+		return "/" + rest
+	}
+	return join(mount, ofData+rest)
 }
 
 func (e engine) path(key, kind string) (string, error) {
@@ -67,10 +81,15 @@ func (e engine) path(key, kind string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return e.at(mount, kind, rest), nil
+}
+
+// at is the path, after /v1/, of what a mount knows as rest.
+func (e engine) at(mount, kind, rest string) string {
 	if !e.v2 {
-		return join(mount, rest), nil
+		return join(mount, rest)
 	}
-	return join(mount, kind+rest), nil
+	return join(mount, kind+rest)
 }
 
 func join(mount, rest string) string {
@@ -80,13 +99,18 @@ func join(mount, rest string) string {
 	return mount + "/" + rest
 }
 
-// split takes a key apart into the mount and what the engine knows it by.
+// split takes a key apart into the mount and what the engine knows it by. With
+// a "/" in front a key repeats no mount, whatever it looks like.
 func (e engine) split(key string) (mount, rest string, err error) {
+	whole := key
 	key = strings.TrimLeft(key, "/")
 	if !plain(strings.TrimRight(key, "/")) {
 		return "", "", providers.Invalidf("a key is a path of up to %d bytes, of characters that can be printed, without \".\" and \"..\" in it", maxKey)
 	}
-	if e.mount != nil {
+	switch {
+	case e.mount != nil && whole != key:
+		return *e.mount, key, nil
+	case e.mount != nil:
 		return *e.mount, e.below(key), nil
 	}
 	if internal(key) {

@@ -36,6 +36,9 @@ func TestAKeyBecomesAPath(t *testing.T) {
 		"a key that repeats mount and data":           {"team/kv", "v2", "team/kv/data/foo", "team/kv/data/foo", "team/kv/metadata/foo"},
 		"a key that only looks like the mount":        {"secret", "v2", "secretive/foo", "secret/data/secretive/foo", "secret/metadata/secretive/foo"},
 		"a folder named data":                         {"secret", "v2", "data/foo", "secret/data/data/foo", "secret/metadata/data/foo"},
+		"a folder called as the mount":                {"secret", "v2", "/secret/foo", "secret/data/secret/foo", "secret/metadata/secret/foo"},
+		"a folder called as mount and data":           {"secret", "v2", "/secret/data/foo", "secret/data/secret/data/foo", "secret/metadata/secret/data/foo"},
+		"version 1, a folder called as the mount":     {"kv", "v1", "/kv/b", "kv/kv/b", "kv/kv/b"},
 		"a mount with slashes around":                 {"/secret/", "v2", "foo", "secret/data/foo", "secret/metadata/foo"},
 		"a key that begins with a slash":              {"secret", "v2", "/foo", "secret/data/foo", "secret/metadata/foo"},
 		"version 1":                                   {"kv", "v1", "a/b", "kv/a/b", "kv/a/b"},
@@ -83,7 +86,7 @@ func TestKeysThatVaultKeepsForItselfAreRefused(t *testing.T) {
 
 // A path stays where its engine is mounted, whatever the key.
 func FuzzPath(f *testing.F) {
-	for _, key := range []string{"a", "a/b", "/a", "secret/data/a", "..", "a/../b", "%2e%2e/x", "a//b", "auth/token", "data/", "\x00", "a/.", "secret", "é/ü"} {
+	for _, key := range []string{"a", "a/b", "/a", "secret/data/a", "..", "a/../b", "%2e%2e/x", "a//b", "auth/token", "data/", "secret/secret/a", "\x00", "a/.", "secret", "é/ü"} {
 		f.Add(key)
 	}
 	mounted, free := engineFor(f, "secret", "v2"), engineFor(f, "", "v1")
@@ -99,6 +102,9 @@ func FuzzPath(f *testing.F) {
 			if !strings.HasPrefix(path, "secret/"+kind+"/") || escapes(path) {
 				t.Errorf("%s(%q) = %q", kind, key, path)
 			}
+		}
+		if at, rest, err := mounted.split(mounted.named(key, "secret", key)); err == nil && !strings.HasPrefix(key, "/") && (at != "secret" || rest != key) {
+			t.Errorf("what is found at %q is read at %q of %q", key, rest, at)
 		}
 		if path, err := free.data(key); err == nil && (escapes(path) || internal(strings.TrimLeft(path, "/"))) {
 			t.Errorf("data(%q) = %q", key, path)

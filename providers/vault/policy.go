@@ -68,18 +68,11 @@ func pattern(path string) bool {
 // search allows to list a folder and all below it, and to read what is found:
 // a name is a regular expression, which Vault does not know.
 func (g grants) search(e engine, q providers.Query) error {
-	folder := strings.Trim(q.Path, "/")
-	if folder == "" && e.mount == nil {
-		return needsFolder()
-	}
-	data, err := e.folder(folder, ofData)
+	mount, folder, err := e.folder(q.Path)
 	if err != nil {
 		return fmt.Errorf("find.path %q: %w", q.Path, err)
 	}
-	metadata, err := e.folder(folder, ofMetadata)
-	if err != nil {
-		return fmt.Errorf("find.path %q: %w", q.Path, err)
-	}
+	data, metadata := e.at(mount, ofData, folder), e.at(mount, ofMetadata, folder)
 	if pattern(metadata) {
 		return fmt.Errorf("find.path %q: %w", q.Path, providers.Invalidf("a policy of Vault cannot name this folder alone"))
 	}
