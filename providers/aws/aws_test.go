@@ -150,6 +150,29 @@ func TestSecretsAreReadByTheirARNs(t *testing.T) {
 	wantDiff(t, "calls", map[string]int{"BatchGetSecretValue": 1}, cloud.Calls())
 }
 
+// A name may look like the ARN of another secret. What is answered for the one is
+// not taken for the other, in whatever order AWS answers.
+func TestANameMayEndAsAnARNDoes(t *testing.T) {
+	for _, name := range []string{"aa", "zz"} { // asked for, and answered, before the ARN and after it
+		cloud := startCloud(t)
+		p := keyed(t, cloud, nil)
+		cloud.Put(name, "short", nil)
+		arn := cloud.ARN(name)
+		twin := name + arn[len(arn)-7:]
+		cloud.Put(twin, "long", nil)
+		cloud.Put("other-secret", "other", nil)
+		whole := cloud.ARN(twin)
+		wantDiff(t, "results", []string{"short", "long", "long", "short"}, get(t, p, refsOf(arn, twin, whole, arn[:len(arn)-7])...))
+		other := cloud.ARN("other-secret")
+		wantDiff(t, "results where AWS takes the end of a name for that of an ARN", []string{"! not found", "other", "other"},
+			get(t, p, refsOf(other[:len(other)-7], other, "other-secret")...))
+
+		cloud.Deny("GetSecretValue", name)
+		wantDiff(t, "results where one is denied", []string{"! access denied", "long", "long", "! access denied"},
+			get(t, p, refsOf(arn, twin, whole, arn[:len(arn)-7])...))
+	}
+}
+
 func TestAnIdentityThatMayNotReadBatchesReadsOneByOne(t *testing.T) {
 	cloud, now := startCloud(t), clocktesting.NewFakeClock(time.Now())
 	cloud.Put("a", "a", nil)

@@ -33,6 +33,7 @@ const (
 var (
 	validName = regexp.MustCompile(`^[A-Za-z0-9/_+=.@!-]{1,512}$`)
 	validARN  = regexp.MustCompile(`^arn:[a-z0-9-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@!-]{1,519}$`)
+	wholeARN  = regexp.MustCompile(`-[A-Za-z0-9]{6}$`)
 	// Stages, and the ids of versions.
 	validVersion = regexp.MustCompile(`^(uuid/)?[A-Za-z0-9/_+=.@!-]{1,256}$`)
 )
@@ -198,9 +199,11 @@ func (p *provider) readBatch(ctx context.Context, ids []string, results map[stri
 }
 
 // names reports whether an id is the name of a secret, or its ARN, with or
-// without the characters that AWS adds.
+// without the characters that AWS adds. What ends with such is a whole ARN, for
+// AWS as well:
+// https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot.html#ARN_secretnamehyphen
 func names(id, name, arn string) bool {
-	return id == name || id == arn || len(arn) == len(id)+arnSuffix && strings.HasPrefix(arn, id+"-")
+	return id == name || id == arn || !wholeARN.MatchString(id) && len(arn) == len(id)+arnSuffix && strings.HasPrefix(arn, id+"-")
 }
 
 func entryError(entry types.APIErrorType) error {

@@ -116,15 +116,19 @@ func TestASecretIsFoundByNameAndARN(t *testing.T) {
 	cloud, c := start(t)
 	cloud.Put("team/app", "value", nil)
 	arn := sdk.ToString(must(c.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: sdk.String("team/app")}))(t).ARN)
+	cloud.Put("team/app-secret", "v", nil)
+	hyphened := cloud.ARN("team/app-secret")
 	tests := map[string]struct{ id, want string }{
-		"its name":                    {"team/app", ""},
-		"its ARN":                     {arn, ""},
-		"its ARN without the suffix":  {arn[:len(arn)-7], ""},
-		"an ARN with another suffix":  {arn[:len(arn)-6] + "abcdef", "ResourceNotFoundException"},
-		"the name and the suffix":     {"team/app" + arn[len(arn)-7:], "ResourceNotFoundException"},
-		"another name":                {"team/other", "ResourceNotFoundException"},
-		"no name":                     {"", "ValidationException"},
-		"a name in other letter case": {"Team/app", "ResourceNotFoundException"},
+		"its name":                     {"team/app", ""},
+		"its ARN":                      {arn, ""},
+		"its ARN without the suffix":   {arn[:len(arn)-7], ""},
+		"one that ends as a whole ARN": {strings.TrimSuffix(hyphened, hyphened[len(hyphened)-7:]), "ResourceNotFoundException"},
+		"such a secret's ARN":          {hyphened, ""},
+		"an ARN with another suffix":   {arn[:len(arn)-6] + "abcdef", "ResourceNotFoundException"},
+		"the name and the suffix":      {"team/app" + arn[len(arn)-7:], "ResourceNotFoundException"},
+		"another name":                 {"team/other", "ResourceNotFoundException"},
+		"no name":                      {"", "ValidationException"},
+		"a name in other letter case":  {"Team/app", "ResourceNotFoundException"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

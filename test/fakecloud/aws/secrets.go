@@ -36,6 +36,9 @@ type version struct {
 
 var validName = regexp.MustCompile(`^[A-Za-z0-9/_+=.@!-]{1,512}$`) // "!" in those that AWS manages
 
+// suffixed is the end of a whole ARN.
+var suffixed = regexp.MustCompile(`-[A-Za-z0-9]{6}$`)
+
 func (c *Cloud) secretsManager(one call) ([]byte, error) {
 	var in request
 	if err := json.Unmarshal(one.body, &in); err != nil {
@@ -62,37 +65,29 @@ func (c *Cloud) secretsManager(one call) ([]byte, error) {
 }
 
 // find returns the secret that a name, an ARN, or an ARN without its random
-// suffix names, if the caller may do this with it.
+// suffix names, if the caller may do this with it. What ends as a whole ARN does
+// is taken for one, even where it is a name that ends so:
+// https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot.html#ARN_secretnamehyphen
 func (c *Cloud) find(one call, id string) (*stored, error) {
 	if id == "" {
 		return nil, refusal("ValidationException", "1 validation error detected: Value at 'secretId' failed to satisfy constraint: Member must have length greater than or equal to 1")
 	}
-	name := id
-	if rest, ok := strings.CutPrefix(id, arnPrefix()); ok {
-		name = rest
-		if s := c.secrets[strings.TrimSuffix(rest, ending(rest))]; s != nil && s.arn == id {
-			name = s.name
-		}
+	name, isARN := strings.CutPrefix(id, arnPrefix())
+	whole := isARN && suffixed.MatchString(name)
+	if whole {
+		name = name[:len(name)-suffix-1]
 	}
 	if !c.faults.may(one.operation, name) || one.operation == "BatchGetSecretValue" && !c.faults.may("GetSecretValue", name) {
 		return nil, denied(one, id)
 	}
 	s := c.secrets[name]
-	if s == nil {
+	if s == nil || whole && s.arn != id {
 		return nil, refusal("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
 	}
 	return s, nil
 }
 
 func arnPrefix() string { return "arn:aws:secretsmanager:" + Region + ":" + Account + ":secret:" }
-
-// ending returns the last part of an ARN with its dash.
-func ending(arn string) string {
-	if len(arn) <= suffix {
-		return arn
-	}
-	return arn[len(arn)-suffix-1:]
-}
 
 func (s *stored) inUse() error {
 	if !s.deleted.IsZero() {
