@@ -101,6 +101,9 @@ type Backend struct {
 	Open func(Store) (Provider, error)
 	// Dialect of its values.
 	Dialect Dialect
+	// Ordered: versions that are numbers grow with each change, so that a lower
+	// one is older.
+	Ordered bool
 	// Batch is how many refs one Get takes. 0 means 1.
 	Batch int
 	// Rate is how many calls a second its quota bears. 0 means any number.

@@ -38,8 +38,8 @@ type Answer struct {
 	Dialect providers.Dialect
 	// Read is when the value was read from the provider.
 	Read time.Time
-	// Kept says why it is older than MaxAge, in words of the provider's backend:
-	// the provider does not answer, and this is what it said last. "": it is not.
+	// Kept says why this is what the provider said last, in words for people: it
+	// does not answer, or takes something back that is not proven. "": it is not.
 	Kept string
 	// Err is a *failure.Error naming store and key. For an Optional request a
 	// missing key is no error, once it is proven.
@@ -47,9 +47,9 @@ type Answer struct {
 	Missing bool
 }
 
-// FindRequest asks a store for keys. What lived of them is to go where nothing
-// matches, which takes two proofs apart in time: until then the answer is an
-// error.
+// FindRequest asks a store for keys. What lived of those that do not match any
+// more is to go, which takes two proofs apart in time: until then they are found
+// all the same, or the answer is an error where nobody knows what was there.
 type FindRequest struct {
 	Namespace string // as that of a Request
 	Store     v1alpha1.StoreReference
@@ -61,7 +61,7 @@ type FindRequest struct {
 type Found struct {
 	Keys []string
 	// Read is when they were listed at the provider, which is longer ago than
-	// MaxAge where it does not answer; then Kept says why, as of an Answer.
+	// MaxAge where it does not answer. Kept is as of an Answer.
 	Read time.Time
 	Kept string
 }

@@ -49,13 +49,10 @@ func (c *Client) ask(ctx context.Context, wanted []want, maxStaleness time.Durat
 
 // serves reports whether an answer is young enough.
 func (a answer) serves(maxAge time.Duration, now time.Time) bool {
-	if !a.missing.Last.IsZero() {
-		if maxAge < 0 || maxAge > missingFor {
-			maxAge = missingFor
-		}
-		return now.Sub(a.missing.Last) < maxAge
+	if a.unproven() && (maxAge < 0 || maxAge > missingFor) {
+		maxAge = missingFor
 	}
-	return maxAge < 0 || now.Sub(a.read) < maxAge
+	return maxAge < 0 || now.Sub(a.last()) < maxAge
 }
 
 // good is the outcome of an answer that serves.
@@ -103,18 +100,15 @@ func (c *Client) learn(fl *flight, o Outcome, now time.Time) Outcome {
 	p := place{c, fl.question}
 	known, ok := c.f.cache.look(p, now)
 	switch {
-	case ok && (known.read.After(fl.began) || known.missing.Last.After(fl.began)):
+	case ok && known.last().After(fl.began):
 		return known.good()
 	case o.Err == nil:
-		o.Read = fl.began
-		c.f.cache.keep(p, answer{value: o.Value, version: o.Version, keys: o.Keys, identity: o.Identity, read: fl.began}, now)
+		a := known.followed(c.ordered, fl.question, answer{value: o.Value, version: o.Version, keys: o.Keys, identity: o.Identity, read: fl.began})
+		c.f.cache.keep(p, a, now)
+		return a.outcome()
 	case errors.Is(o.Err, providers.ErrNotFound):
-		first := fl.began
-		if !known.missing.First.IsZero() {
-			first = known.missing.First
-		}
-		o.Missing = Missing{First: first, Last: fl.began}
-		c.f.cache.keep(p, answer{missing: o.Missing}, now)
+		o.Missing = known.missing.again(fl.began)
+		c.f.cache.keep(p, answer{missing: o.Missing, keys: known.keys, gone: known.gone}, now)
 	}
 	return o
 }

@@ -2,6 +2,8 @@ package fetch
 
 import (
 	"container/list"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,16 +39,34 @@ type answer struct {
 	read time.Time
 	// missing is set while the last answer was that it is not there.
 	missing Missing
+	// doubt is set while the last answer was of an older version than this one,
+	// or that nothing is found.
+	doubt Missing
+	// gone are keys that were found before, and since when they are not; until
+	// that is proven.
+	gone map[string]time.Time
 }
 
 func (a answer) outcome() Outcome {
-	return Outcome{Value: a.value, Version: a.version, Keys: a.keys, Identity: a.identity, Read: a.read}
+	o := Outcome{Value: a.value, Version: a.version, Keys: a.keys, Identity: a.identity, Read: a.read, Missing: a.doubt}
+	if a.version != "" && !a.doubt.Last.IsZero() {
+		o.Stale, o.Cause = true, unavailable("it answers with an older version than before, "+Unproven)
+	}
+	if len(a.gone) > 0 {
+		o.Lost = slices.Sorted(maps.Keys(a.gone))
+		o.Keys = slices.Concat(a.keys, o.Lost)
+		slices.Sort(o.Keys)
+	}
+	return o
 }
 
 func (a answer) size() int64 {
 	n := a.value.Len() + len(a.version) + len(a.identity)
 	for _, k := range a.keys {
 		n += len(k) + 16
+	}
+	for k := range a.gone {
+		n += len(k) + 48
 	}
 	return int64(n)
 }

@@ -25,25 +25,25 @@ type Request struct {
 type Outcome struct {
 	Value   secret.Value
 	Version string
-	// Keys that were found, and Identity that a check found.
-	Keys     []string
+	// Keys that were found. Lost are those among them that were found before, and
+	// not this time, which is not proven yet.
+	Keys, Lost []string
+	// Identity that a check found.
 	Identity string
 	// Read is when the call that brought it began.
 	Read time.Time
-	// Stale: it is older than was asked for, because the provider did not
-	// answer; Cause is why, as a *providers.Error.
+	// Stale: it is older than was asked for, because the provider did not answer,
+	// or with an older version, which is not proven yet. Cause is why, as a
+	// *providers.Error.
 	Stale bool
 	Cause error
-	// Missing, with an Err that is ErrNotFound: when it was found missing, first
-	// and last, with nothing else found in between.
+	// Missing, with an Err that is ErrNotFound, or of a search that finds nothing:
+	// when it was found missing, first and last, with nothing else found in
+	// between. It is proven once these are Proof apart.
 	Missing Missing
 	// Err is a *providers.Error. It names no key.
 	Err error
 }
-
-// Missing are two proofs that something is not there; with one they are the
-// same.
-type Missing struct{ First, Last time.Time }
 
 // Stats of a client since it was opened.
 type Stats struct {
@@ -59,6 +59,7 @@ type Client struct {
 	f        *Fetcher
 	identity string
 	kind     string
+	ordered  bool
 	base     context.Context // ends in close
 	end      context.CancelFunc
 
@@ -74,9 +75,9 @@ type Client struct {
 	pause    pause
 }
 
-func newClient(f *Fetcher, identity, kind string) *Client {
+func newClient(f *Fetcher, identity string, o Opening) *Client {
 	base, end := context.WithCancel(context.Background())
-	return &Client{f: f, identity: identity, kind: kind, base: base, end: end,
+	return &Client{f: f, identity: identity, kind: o.Provider, ordered: o.Ordered, base: base, end: end,
 		queue: queue{waiting: map[question]*flight{}, flying: map[question]*flight{}}}
 }
 

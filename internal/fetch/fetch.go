@@ -13,6 +13,9 @@
 //     away.
 //   - While it is away, the last good value is given out, marked Stale, up to
 //     the age that the caller bears. A refusal is never papered over.
+//   - What an answer takes back, a newer version or keys that a search found, is
+//     gone once a second answer says so, Proof apart. Until then what was known
+//     is given out, marked Stale or Lost.
 //   - Nobody waits for another's call: not where that is cancelled, panics, or
 //     never returns.
 package fetch
@@ -126,7 +129,9 @@ func LimitsOf(b providers.Backend, spec v1alpha1.SecretStoreSpec) (Limits, error
 type Opening struct {
 	// Provider is the kind of provider, for instance "vault".
 	Provider string
-	Limits   Limits
+	// Ordered is that of its providers.Backend.
+	Ordered bool
+	Limits  Limits
 	// Open makes the Provider. It is called once per identity, unless it fails,
 	// and must hand loggedIn on as providers.Store.LoggedIn.
 	Open func(loggedIn func()) (providers.Provider, error)
@@ -180,7 +185,7 @@ func (f *Fetcher) client(identity string, o Opening) (*Client, error) {
 	}
 	c := f.clients[identity]
 	if c == nil {
-		c = newClient(f, identity, o.Provider)
+		c = newClient(f, identity, o)
 		f.clients[identity] = c
 	}
 	c.touch()

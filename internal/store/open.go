@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"net"
-	"sync"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -45,9 +44,6 @@ type Opened struct {
 	fetcher *fetch.Fetcher
 	opening fetch.Opening
 	dialect providers.Dialect
-
-	mu    sync.Mutex
-	empty map[string]time.Time // queries that found nothing, since when
 }
 
 // Open validates a store, reads what its spec names, and opens it. The provider
@@ -77,8 +73,8 @@ func (o *Opener) Open(ctx context.Context, s Store) (*Opened, error) {
 		dial = o.DialAllowed
 	}
 	opened := &Opened{
-		Store: s, Identity: o.Digest(identity), Versions: c.versions(), fetcher: o.Fetcher, dialect: backend.Dialect, empty: map[string]time.Time{},
-		opening: fetch.Opening{Provider: s.Provider(), Limits: limits, Open: func(loggedIn func()) (providers.Provider, error) {
+		Store: s, Identity: o.Digest(identity), Versions: c.versions(), fetcher: o.Fetcher, dialect: backend.Dialect,
+		opening: fetch.Opening{Provider: s.Provider(), Ordered: backend.Ordered, Limits: limits, Open: func(loggedIn func()) (providers.Provider, error) {
 			return backend.Open(providers.Store{
 				Spec: s.Spec.Provider, Ambient: s.ambient(), Credentials: c, Dial: dial, Clock: o.Clock, LoggedIn: loggedIn,
 			})
@@ -123,21 +119,6 @@ func (o *Opened) Stats() fetch.Stats {
 
 // Failed says what an error of the store's provider means for it.
 func (o *Opened) Failed(err error) error { return o.Store.failed(err) }
-
-// emptySince notes whether a query found nothing at a moment, and returns since
-// when it has not.
-func (o *Opened) emptySince(query string, empty bool, at time.Time) time.Time {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !empty {
-		delete(o.empty, query)
-		return time.Time{}
-	}
-	if _, known := o.empty[query]; !known {
-		o.empty[query] = at
-	}
-	return o.empty[query]
-}
 
 func (c *credentials) versions() map[Named]string {
 	versions := map[Named]string{}

@@ -61,13 +61,9 @@ type access struct {
 	err    error
 }
 
-const (
-	// proof is how far two proofs lie apart that something is not there.
-	proof = 30 * time.Second
-	// anyAge is asked of the fetch layer, so that it is told here how old the
-	// last good value is.
-	anyAge = time.Duration(1<<63 - 1)
-)
+// anyAge is asked of the fetch layer, so that it is told here how old the last
+// good value is.
+const anyAge = time.Duration(1<<63 - 1)
 
 // access opens a store once in a run.
 func (r *Resolver) access(ctx context.Context, namespace string, ref v1alpha1.StoreReference) *access {
@@ -157,8 +153,8 @@ func (r *Resolver) answer(o *Opened, q external.Request, outcome fetch.Outcome) 
 	case outcome.Err == nil:
 		return external.Answer{Value: outcome.Value, Version: outcome.Version, Dialect: o.dialect, Read: outcome.Read, Kept: kept(outcome)}
 	case q.Optional && errors.Is(outcome.Err, providers.ErrNotFound):
-		if m := outcome.Missing; m.Last.Sub(m.First) >= proof {
-			return external.Answer{Missing: true, Dialect: o.dialect, Read: m.Last}
+		if outcome.Missing.Proven() {
+			return external.Answer{Missing: true, Dialect: o.dialect, Read: outcome.Missing.Last}
 		}
 		return external.Answer{Err: o.Store.unproven(fmt.Sprintf("key %q is not there", shown(q.Ref.Key)))}
 	}
@@ -168,7 +164,7 @@ func (r *Resolver) answer(o *Opened, q external.Request, outcome fetch.Outcome) 
 // unproven waits for the second proof.
 func (s Store) unproven(what string) error {
 	return failure.Waitf(v1alpha1.ReasonSecretMissing, "%s: %s", s, what).
-		WithHint("what lives of it is deleted once the provider has said so twice, %s apart", proof)
+		WithHint("what lives of it is deleted once the provider has said so twice, %s apart", fetch.Proof)
 }
 
 // kept says why an outcome is the last good one, where it is.
@@ -189,9 +185,9 @@ func (r *Resolver) tooOld(s Store, what string, outcome fetch.Outcome) error {
 		WithHint("what runs keeps running; it goes on by itself once the provider answers")
 }
 
-// Find implements external.Resolver. That nothing is found is believed once it
-// is proven, whatever is to become of what lives of it: beside other values it
-// would leave a Secret without these.
+// Find implements external.Resolver. That something or all is found no more is
+// believed once it is proven, whatever is to become of what lives of it: beside
+// other values it would leave a Secret without these.
 func (r *Resolver) Find(ctx context.Context, q external.FindRequest) (external.Found, error) {
 	a := r.access(ctx, q.Namespace, q.Store)
 	if a.err != nil {
@@ -200,29 +196,24 @@ func (r *Resolver) Find(ctx context.Context, q external.FindRequest) (external.F
 	if err := a.grant.plain(q.Query.Path); err != nil {
 		return external.Found{}, err
 	}
-	outcome, err := r.findKeys(ctx, a.opened, q, q.MaxAge)
+	outcome, err := r.findKeys(ctx, a.opened, q)
 	if err != nil {
 		return external.Found{}, err
 	}
-	query := fmt.Sprintf("%q", []any{q.Query.Path, q.Query.Name, q.Query.Tags})
-	since := a.opened.emptySince(query, len(outcome.Keys) == 0, outcome.Read)
-	if !since.IsZero() && outcome.Read.Sub(since) < proof && r.Clock.Since(since) >= proof {
-		if outcome, err = r.findKeys(ctx, a.opened, q, 0); err != nil {
-			return external.Found{}, err
+	found := external.Found{Read: outcome.Read, Kept: kept(outcome)}
+	switch {
+	case len(outcome.Keys) > 0:
+		found.Keys, err = a.allowed(outcome.Keys)
+		// What is lost of what others have is not told.
+		if lost, _ := a.allowed(outcome.Lost); len(lost) > 0 && found.Kept == "" {
+			found.Kept = "it finds fewer keys than before, " + fetch.Unproven
 		}
-		since = a.opened.emptySince(query, len(outcome.Keys) == 0, outcome.Read)
+	case !a.grant.covers(q.Query.Path):
+		err = a.unseen()
+	case !outcome.Missing.Proven():
+		err = a.store.unproven("nothing is found")
 	}
-	if len(outcome.Keys) == 0 && !a.grant.covers(q.Query.Path) {
-		return external.Found{}, a.unseen()
-	}
-	if len(outcome.Keys) == 0 {
-		if outcome.Read.Sub(since) < proof {
-			return external.Found{}, a.store.unproven("nothing is found")
-		}
-		return external.Found{Read: outcome.Read, Kept: kept(outcome)}, nil
-	}
-	keys, err := a.allowed(outcome.Keys)
-	return external.Found{Keys: keys, Read: outcome.Read, Kept: kept(outcome)}, err
+	return found, err
 }
 
 // allowed leaves the keys that may be read. That none may is a refusal: what
@@ -248,12 +239,12 @@ func (a *access) unseen() error {
 		WithHint("search below a path that spec.access allows, with the slash at its end, or have whoever owns the store allow more")
 }
 
-func (r *Resolver) findKeys(ctx context.Context, o *Opened, q external.FindRequest, maxAge time.Duration) (fetch.Outcome, error) {
+func (r *Resolver) findKeys(ctx context.Context, o *Opened, q external.FindRequest) (fetch.Outcome, error) {
 	c, err := o.client()
 	if err != nil {
 		return fetch.Outcome{}, err
 	}
-	outcome := c.Find(ctx, q.Query, maxAge, anyAge)
+	outcome := c.Find(ctx, q.Query, q.MaxAge, anyAge)
 	if outcome.Err != nil {
 		return outcome, o.Store.unlisted(outcome.Err)
 	}

@@ -472,11 +472,8 @@ func TestNothingFoundIsProvenTwice(t *testing.T) {
 	b := newBench()
 	b.own(func(*v1alpha1.SecretStoreSpec) {})
 	b.shelf.values = nil
-	stores := &held{cluster: b.cluster}
 	find := func() error {
-		r := b.resolver()
-		r.Stores = stores
-		found, err := r.Find(t.Context(), external.FindRequest{Namespace: "team", Store: ownStore, Query: providers.Query{Name: "."}, MaxAge: time.Hour})
+		found, err := b.resolver().Find(t.Context(), external.FindRequest{Namespace: "team", Store: ownStore, Query: providers.Query{Name: "."}, MaxAge: time.Hour})
 		if len(found.Keys) > 0 {
 			t.Errorf("Find = %v", found.Keys)
 		}
@@ -489,17 +486,42 @@ func TestNothingFoundIsProvenTwice(t *testing.T) {
 	}
 }
 
-// held opens a store once, as the controllers do.
-type held struct {
-	*cluster
-	opened *store.Opened
+// A list that was cut short takes nothing from a Secret that lives, and does not
+// hold it up either.
+func TestASearchThatShrinksIsProvenTwice(t *testing.T) {
+	b := newBench()
+	b.own(func(*v1alpha1.SecretStoreSpec) {})
+	found := func(when string, want, kept string) {
+		t.Helper()
+		got, err := b.resolver().Find(t.Context(), external.FindRequest{Namespace: "team", Store: ownStore, Query: providers.Query{Name: "."}, MaxAge: 10 * time.Minute})
+		if keys := strings.Join(got.Keys, " "); keys != want || !strings.Contains(got.Kept, kept) || kept == "" && got.Kept != "" || err != nil {
+			t.Errorf("%s: Find = %q, kept %q, %v, want %q, %q", when, keys, got.Kept, err, want, kept)
+		}
+	}
+	b.shelf.values = map[string]string{"team/a": "1", "team/b": "2"}
+	found("at first", "team/a team/b", "")
+	b.clock.Step(10 * time.Minute)
+	b.shelf.values = map[string]string{"team/a": "1", "other": "3"}
+	found("after one answer", "other team/a team/b", "fewer keys than before, which counts once it says so again, 30s later")
+	b.clock.Step(31 * time.Second)
+	found("proven", "team/a other", "")
+	b.clock.Step(9 * time.Minute)
+	b.shelf.values = nil
+	found("out of the cache", "team/a other", "")
 }
 
-func (h *held) Open(ctx context.Context, app types.NamespacedName, s store.Store) (_ *store.Opened, err error) {
-	if h.opened == nil {
-		h.opened, err = h.cluster.Open(ctx, app, s)
+// What others lose is not told either.
+func TestASearchDoesNotTellWhatOthersLose(t *testing.T) {
+	b := newBench()
+	b.own(func(s *v1alpha1.SecretStoreSpec) { s.Access = []v1alpha1.StoreAccess{{Keys: []string{"team/"}}} })
+	for range 2 {
+		got, err := b.resolver().Find(t.Context(), external.FindRequest{Namespace: "team", Store: ownStore, Query: providers.Query{Name: "."}, MaxAge: 10 * time.Minute})
+		if diff := cmp.Diff([]string{"team/a", "team/b"}, got.Keys); diff != "" || got.Kept != "" || err != nil {
+			t.Errorf("Find: kept %q, %v (-want +got):\n%s", got.Kept, err, diff)
+		}
+		delete(b.shelf.values, "other")
+		b.clock.Step(10 * time.Minute)
 	}
-	return h.opened, err
 }
 
 // In Vault a key may repeat the mount. A namespace that is called as the mount

@@ -46,7 +46,7 @@ const (
 // Backend reads Secret Manager. A call is for one version: there is no batch.
 // The rate is half of what a project has for reading values (90,000 a minute).
 func Backend() providers.Backend {
-	return providers.Backend{Dialect: providers.Text, Batch: 1, Rate: 750, Open: open}
+	return providers.Backend{Dialect: providers.Text, Ordered: true, Batch: 1, Rate: 750, Open: open}
 }
 
 // store is one project, or one location of it, as one identity.

@@ -19,7 +19,7 @@ import (
 // Backend reads from Vault. Vault has no call that reads several values, and no
 // quota but those that its administrators set.
 func Backend() providers.Backend {
-	return providers.Backend{Open: open, Dialect: providers.Document, Batch: 1}
+	return providers.Backend{Open: open, Dialect: providers.Document, Ordered: true, Batch: 1}
 }
 
 func open(s providers.Store) (providers.Provider, error) {
