@@ -45,7 +45,7 @@ func (p *provider) Get(ctx context.Context, refs []providers.Ref) ([]providers.R
 	current := map[string][]int{} // where the results go, by id
 	var down error
 	for i, ref := range refs {
-		id, err := p.secretID(ref)
+		id, err := secretID(p.spec.Prefix, ref)
 		switch {
 		case err != nil:
 			results[i].Err = err
@@ -69,13 +69,13 @@ func (p *provider) Get(ctx context.Context, refs []providers.Ref) ([]providers.R
 	return results, nil
 }
 
-// secretID is what AWS knows a key by.
-func (p *provider) secretID(ref providers.Ref) (string, error) {
-	id := p.spec.Prefix + ref.Key
+// secretID is what AWS knows a key by, in a store with a prefix or none.
+func secretID(prefix string, ref providers.Ref) (string, error) {
+	id := prefix + ref.Key
 	switch {
 	case ref.Key == "":
 		return "", providers.Invalidf("the key is empty")
-	case strings.HasPrefix(ref.Key, "arn:") && p.spec.Prefix != "":
+	case strings.HasPrefix(ref.Key, "arn:") && prefix != "":
 		return "", providers.Invalidf("the key is an ARN, which no store with a prefix can read")
 	case !validName.MatchString(id) && !validARN.MatchString(id):
 		return "", providers.Invalidf("the key is neither the name nor the ARN of a secret: names have up to 512 letters, digits and /_+=.@-")

@@ -2,6 +2,7 @@ package aws
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -31,26 +32,35 @@ type statement struct {
 	Condition map[string]map[string]string `json:",omitempty"`
 }
 
+// anySuffix stands for the characters that AWS adds to a name.
+const anySuffix = "-??????"
+
 // Policy writes the IAM policy, as JSON, that lets a store's identity do what
 // the uses take and nothing else. A secret's ARN ends in six characters that
 // AWS chose; where a use does not name them, any six will do.
 func Policy(spec v1alpha1.AWSProvider, uses []providers.Use, account Account) ([]byte, error) {
 	arn := func(name string) string {
-		if strings.HasPrefix(name, "arn:") {
-			return name
-		}
 		return strings.Join([]string{"arn", account.Partition, "secretsmanager", spec.Region, account.ID, "secret", name}, ":")
 	}
 	read, described := map[string]bool{}, map[string]bool{}
 	batched, searches := false, []statement(nil)
 	for _, u := range uses {
+		if u.Find != nil {
+			found, err := search(arn, spec.Prefix, *u.Find)
+			if err != nil {
+				return nil, fmt.Errorf("find.path %q: %w", u.Find.Path, err)
+			}
+			searches = append(searches, found)
+			continue
+		}
+		resource, err := resourceOf(arn, spec.Prefix, u.Ref)
 		switch {
-		case u.Find != nil:
-			searches = append(searches, search(arn, spec.Prefix, *u.Find))
+		case err != nil:
+			return nil, fmt.Errorf("key %q: %w", u.Ref.Key, err)
 		case u.Ref.Metadata:
-			described[arn(suffixed(spec.Prefix+u.Ref.Key))] = true
+			described[resource] = true
 		default:
-			read[arn(suffixed(spec.Prefix+u.Ref.Key))] = true
+			read[resource] = true
 			batched = batched || u.Ref.Version == "" || u.Ref.Version == currentStage
 		}
 	}
@@ -76,24 +86,34 @@ func (p *policy) add(sid string, actions []string, resources map[string]bool) {
 	}
 }
 
+// resourceOf is one secret, and never more: IAM knows patterns, and names of
+// secrets hold none.
+func resourceOf(arn func(string) string, prefix string, ref providers.Ref) (string, error) {
+	id, err := secretID(prefix, ref)
+	switch {
+	case err != nil:
+		return "", err
+	case wholeARN.MatchString(id) && strings.HasPrefix(id, "arn:"):
+		return id, nil
+	case strings.HasPrefix(id, "arn:"):
+		return id + anySuffix, nil
+	}
+	return arn(id) + anySuffix, nil
+}
+
 // search allows to read what a search can find. A name is a regular
 // expression, which IAM does not know: path and tags narrow it down.
-func search(arn func(string) string, prefix string, q providers.Query) statement {
-	s := statement{Effect: "Allow", Action: []string{"secretsmanager:GetSecretValue"}, Resource: []string{arn(prefix + q.Path + "*")}}
+func search(arn func(string) string, prefix string, q providers.Query) (statement, error) {
+	start := prefix + q.Path
+	if start != "" && !validName.MatchString(start) {
+		return statement{}, providers.Invalidf("no name of a secret begins so")
+	}
+	s := statement{Effect: "Allow", Action: []string{"secretsmanager:GetSecretValue"}, Resource: []string{arn(start + "*")}}
 	for key, value := range q.Tags {
 		if s.Condition == nil {
 			s.Condition = map[string]map[string]string{"StringEquals": {}}
 		}
 		s.Condition["StringEquals"]["secretsmanager:ResourceTag/"+key] = value
 	}
-	return s
-}
-
-// suffixed is a secret's name with the six characters that its ARN has behind
-// it.
-func suffixed(name string) string {
-	if strings.HasPrefix(name, "arn:") {
-		return name
-	}
-	return name + "-??????"
+	return s, nil
 }

@@ -1,6 +1,9 @@
 package aws
 
 import (
+	"errors"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -111,6 +114,32 @@ func TestPolicyAllowsWhatTheUsesTakeAndNothingElse(t *testing.T) {
 			got, err := Policy(spec, tt.uses, Account{ID: "123456789012", Partition: "aws"})
 			if diff := cmp.Diff(tt.want, string(got)); err != nil || diff != "" {
 				t.Errorf("Policy: %v\n%s", err, diff)
+			}
+		})
+	}
+}
+
+// IAM reads "*" and "?" as patterns, and no secret has such a name.
+func TestPolicyAllowsNoMoreThanOneSecretForAKey(t *testing.T) {
+	whole := "arn:aws:secretsmanager:eu-central-1:123456789012:secret:db-AbCdEf"
+	tests := map[string]struct {
+		use  providers.Use
+		want string // the resource
+		kind error
+	}{
+		"a whole ARN":                {providers.Use{Ref: providers.Ref{Key: whole}}, whole, nil},
+		"an ARN without its suffix":  {providers.Use{Ref: providers.Ref{Key: strings.TrimSuffix(whole, "-AbCdEf")}}, strings.TrimSuffix(whole, "AbCdEf") + "??????", nil},
+		"a pattern":                  {providers.Use{Ref: providers.Ref{Key: "*"}}, "", providers.ErrInvalid},
+		"an ARN that is a pattern":   {providers.Use{Ref: providers.Ref{Key: "arn:aws:secretsmanager:*:*:secret:*"}}, "", providers.ErrInvalid},
+		"metadata of a pattern":      {providers.Use{Ref: providers.Ref{Key: "d?", Metadata: true}}, "", providers.ErrInvalid},
+		"a search below a pattern":   {providers.Use{Find: &providers.Query{Path: "*/x"}}, "", providers.ErrInvalid},
+		"a search for the beginning": {providers.Use{Find: &providers.Query{Path: "d"}}, "arn:aws:secretsmanager:eu-central-1:123456789012:secret:d*", nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := Policy(v1alpha1.AWSProvider{Region: "eu-central-1"}, []providers.Use{tt.use}, Account{ID: "123456789012", Partition: "aws"})
+			if !errors.Is(err, tt.kind) || !strings.Contains(string(got), strconv.Quote(tt.want)) && tt.want != "" {
+				t.Errorf("Policy = %s, %v, want resource %q, %v", got, err, tt.want, tt.kind)
 			}
 		})
 	}
