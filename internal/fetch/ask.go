@@ -24,7 +24,7 @@ func (c *Client) ask(ctx context.Context, wanted []want, maxStaleness time.Durat
 	now := c.f.o.Clock.Now()
 	c.used = now
 	for i, w := range wanted {
-		if a, ok := c.f.cache.look(place{c, w.question}, now); ok && a.serves(w.maxAge, now) {
+		if a, ok := c.f.cache.look(place{c.identity, w.question}, now.Add(w.keepFor())); ok && a.serves(w.maxAge, now) {
 			outcomes[i] = a.good()
 			continue
 		}
@@ -46,6 +46,9 @@ func (c *Client) ask(ctx context.Context, wanted []want, maxStaleness time.Durat
 	}
 	return outcomes
 }
+
+// keepFor is until who asks will come again, and a while longer.
+func (w want) keepFor() time.Duration { return idleFor + max(0, min(w.maxAge, maxDue)) }
 
 // serves reports whether an answer is young enough.
 func (a answer) serves(maxAge time.Duration, now time.Time) bool {
@@ -85,7 +88,7 @@ func (c *Client) lastGood(q question, o Outcome, maxStaleness time.Duration, now
 	if !errors.Is(o.Err, providers.ErrUnavailable) && !errors.Is(o.Err, providers.ErrThrottled) {
 		return o
 	}
-	a, ok := c.f.cache.look(place{c, q}, now)
+	a, ok := c.f.cache.look(place{c.identity, q}, now)
 	if !ok || a.read.IsZero() || !a.missing.Last.IsZero() || now.Sub(a.read) > maxStaleness {
 		return o
 	}
@@ -97,18 +100,18 @@ func (c *Client) lastGood(q question, o Outcome, maxStaleness time.Duration, now
 // learn takes an outcome into the cache. Flights may overtake one another: what
 // is known, and younger, answers in the place of an older outcome.
 func (c *Client) learn(fl *flight, o Outcome, now time.Time) Outcome {
-	p := place{c, fl.question}
-	known, ok := c.f.cache.look(p, now)
+	p, until := place{c.identity, fl.question}, now.Add(fl.keepFor)
+	known, ok := c.f.cache.look(p, until)
 	switch {
 	case ok && known.last().After(fl.began):
 		return known.good()
 	case o.Err == nil:
 		a := known.followed(c.ordered, fl.question, answer{value: o.Value, version: o.Version, keys: o.Keys, identity: o.Identity, read: fl.began})
-		c.f.cache.keep(p, a, now)
+		c.f.cache.keep(p, a, until)
 		return a.outcome()
 	case errors.Is(o.Err, providers.ErrNotFound):
 		o.Missing = known.missing.again(fl.began)
-		c.f.cache.keep(p, answer{missing: o.Missing, keys: known.keys, gone: known.gone}, now)
+		c.f.cache.keep(p, answer{missing: o.Missing, keys: known.keys, gone: known.gone}, until)
 	}
 	return o
 }

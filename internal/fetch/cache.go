@@ -80,16 +80,16 @@ type cache struct {
 	answered map[place]*list.Element
 }
 
-// place is where an answer is kept.
+// place is where an answer is kept. Clients come and go meanwhile.
 type place struct {
-	client   *Client
+	identity string
 	question question
 }
 
 type entry struct {
 	place
 	answer
-	used time.Time
+	until time.Time // it is dropped then
 }
 
 const entryBytes = 400 // what an entry takes besides its texts
@@ -102,8 +102,8 @@ func newCache(maxBytes int64) *cache {
 	return &cache{max: maxBytes, order: list.New(), answered: map[place]*list.Element{}}
 }
 
-// look returns what is known, and notes that it was used.
-func (k *cache) look(p place, now time.Time) (answer, bool) {
+// look returns what is known, and keeps it until then at least.
+func (k *cache) look(p place, until time.Time) (answer, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	el := k.answered[p]
@@ -112,18 +112,19 @@ func (k *cache) look(p place, now time.Time) (answer, bool) {
 	}
 	k.order.MoveToFront(el)
 	e := el.Value.(*entry)
-	e.used = now
+	e.until = later(e.until, until)
 	return e.answer, true
 }
 
 // keep replaces what is known; what was not used for longest makes room.
-func (k *cache) keep(p place, a answer, now time.Time) {
+func (k *cache) keep(p place, a answer, until time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if el := k.answered[p]; el != nil {
+		until = later(until, el.Value.(*entry).until)
 		k.drop(el)
 	}
-	e := &entry{place: p, answer: a, used: now}
+	e := &entry{place: p, answer: a, until: until}
 	if e.bytes() > k.max {
 		return
 	}
@@ -140,11 +141,20 @@ func (k *cache) drop(el *list.Element) {
 	k.bytes -= e.bytes()
 }
 
-// dropUnused drops what nobody used since then.
-func (k *cache) dropUnused(since time.Time) {
+// dropUnused drops what nobody is expected to come for any more.
+func (k *cache) dropUnused(now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for el := k.order.Back(); el != nil && el.Value.(*entry).used.Before(since); el = k.order.Back() {
-		k.drop(el)
+	for _, el := range k.answered {
+		if el.Value.(*entry).until.Before(now) {
+			k.drop(el)
+		}
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }

@@ -39,7 +39,8 @@ const (
 	deadline   = 15 * time.Second // of one call
 	findIn     = time.Minute      // of one that lists
 	missingFor = 10 * time.Second // a not-found answer serves others
-	idleFor    = 2 * time.Hour    // after which what nobody used is dropped
+	idleFor    = 2 * time.Hour    // after which a client is closed that nobody used
+	maxDue     = 24 * time.Hour   // for which an answer waits besides, to be used again
 	sweepEvery = time.Minute
 	maxBytes   = 256 << 20
 	patience   = 5 * time.Second // what a paused store's callers wait out
@@ -203,8 +204,8 @@ func (f *Fetcher) Stats(identity string) (Stats, bool) {
 	return c.Stats(), true
 }
 
-// Run drops what nobody used for two hours, and closes all clients when ctx
-// ends.
+// Run drops clients that nobody used for two hours, and answers that nobody came
+// for, and closes all clients when ctx ends.
 func (f *Fetcher) Run(ctx context.Context) error {
 	timer := f.o.Clock.NewTimer(sweepEvery)
 	defer timer.Stop()
@@ -221,8 +222,9 @@ func (f *Fetcher) Run(ctx context.Context) error {
 }
 
 func (f *Fetcher) sweep() {
-	before := f.o.Clock.Now().Add(-idleFor)
-	f.cache.dropUnused(before)
+	now := f.o.Clock.Now()
+	before := now.Add(-idleFor)
+	f.cache.dropUnused(now)
 	f.mu.Lock()
 	var idle []*Client
 	for identity, c := range f.clients {

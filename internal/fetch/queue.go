@@ -11,7 +11,8 @@ type flight struct {
 	question
 	query   providers.Query
 	waiters int
-	began   time.Time // of the call; guarded by Client.mu
+	keepFor time.Duration // the answer, for those who wait
+	began   time.Time     // of the call; guarded by Client.mu
 	landed  chan struct{}
 	outcome Outcome // once landed
 }
@@ -49,6 +50,7 @@ func (q *queue) join(w want, now time.Time) *flight {
 		}
 	}
 	fl.waiters++
+	fl.keepFor = max(fl.keepFor, w.keepFor())
 	return fl
 }
 

@@ -81,9 +81,9 @@ func TestHowOldAnAnswerMayBe(t *testing.T) {
 	}{
 		"young enough":             {59 * time.Minute, time.Hour, 1},
 		"as old as it may be":      {time.Hour, time.Hour, 2},
-		"any age will do":          {119 * time.Minute, -1, 1},
+		"any age will do":          {179 * time.Minute, -1, 1},
 		"it is read again":         {0, 0, 2},
-		"unused for too long":      {122 * time.Minute, -1, 2},
+		"unused for too long":      {182 * time.Minute, -1, 2},
 		"the shorter age of two":   {11 * time.Second, 10 * time.Second, 2},
 		"only just young enough":   {9 * time.Second, 10 * time.Second, 1},
 		"a moment is long enough":  {2 * time.Nanosecond, time.Nanosecond, 2},

@@ -198,6 +198,39 @@ func TestTheLastGoodValueLivesThroughAnOutage(t *testing.T) {
 	}
 }
 
+// Values that are read but once a day are due when nobody has used them, nor the
+// client, for long.
+func TestTheLastGoodValueIsThereWhenItIsDue(t *testing.T) {
+	tests := map[string]struct {
+		maxAge, after time.Duration
+		kept          bool
+	}{
+		"hourly":                          {time.Hour, time.Hour, true},
+		"daily":                           {24 * time.Hour, 25 * time.Hour, true},
+		"daily, and nobody comes for it":  {24 * time.Hour, 27 * time.Hour, false},
+		"weekly":                          {7 * 24 * time.Hour, 7 * 24 * time.Hour, false},
+		"of any age, which is never due":  {-1, 3 * time.Hour, false},
+		"read anew, which is never known": {0, 3 * time.Hour, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := &backend{}
+				f := start(t, fetch.Options{})
+				wantValue(t, one(t.Context(), client(t, f, b, limits()), "a", tt.maxAge, 0), "a")
+				b.answers(failing(kind(providers.ErrUnavailable)))
+				pass(tt.after)
+				o := one(t.Context(), client(t, f, b, limits()), "a", tt.maxAge, 365*24*time.Hour)
+				if !tt.kept {
+					wantKind(t, o, providers.ErrUnavailable)
+					return
+				}
+				wantValue(t, o, "a")
+			})
+		})
+	}
+}
+
 // A key that was deleted at the provider must not come back by an outage.
 func TestAValueThatIsGoneStaysGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
