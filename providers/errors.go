@@ -11,6 +11,9 @@ import (
 var (
 	// ErrNotFound: there is no such key or version. It is an answer, no outage.
 	ErrNotFound = errors.New("not found")
+	// ErrNotReady: something other than the provider has yet to write it, or to
+	// finish it. It is an answer, no outage, and says nothing of other keys.
+	ErrNotReady = errors.New("not ready yet")
 	// ErrDenied: the identity may not read this key.
 	ErrDenied = errors.New("access denied")
 	// ErrUnauthenticated: the credentials are wrong, or no longer valid.

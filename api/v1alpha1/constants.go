@@ -69,7 +69,8 @@ const (
 	// ReasonSecretInvalid: an ExternalSecret, or a store in Git, is wrong or
 	// asks for what is not supported, or a value is not what it takes it for.
 	ReasonSecretInvalid = "SecretInvalid"
-	// ReasonSecretMissing: the provider knows no such key, version or property.
+	// ReasonSecretMissing: the provider knows no such key, version or property, or
+	// has it not ready yet.
 	ReasonSecretMissing = "SecretMissing"
 	// ReasonStoreMissing: there is no such store.
 	ReasonStoreMissing = "StoreMissing"

@@ -133,7 +133,7 @@ func (c *Client) count(kind operation, worst error, values int) {
 	if errors.Is(worst, providers.ErrThrottled) {
 		calls.Throttled++
 	}
-	if worst != nil && !errors.Is(worst, providers.ErrNotFound) {
+	if worst != nil && !errors.Is(worst, providers.ErrNotFound) && !errors.Is(worst, providers.ErrNotReady) {
 		calls.Failed++
 		c.stats.LastError, c.stats.LastErrorAt = worst, c.f.o.Clock.Now()
 	}

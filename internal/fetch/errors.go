@@ -25,6 +25,7 @@ func ranked() []struct {
 		word string
 	}{
 		{providers.ErrNotFound, "not_found"},
+		{providers.ErrNotReady, "not_ready"},
 		{providers.ErrInvalid, "invalid"},
 		{providers.ErrDenied, "denied"},
 		{providers.ErrThrottled, "throttled"},

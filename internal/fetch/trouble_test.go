@@ -59,6 +59,7 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		"no wrong credentials":        {kind(providers.ErrUnauthenticated), 1, nil, providers.ErrUnauthenticated, []float64{0}, 1},
 		"no wrong question":           {kind(providers.ErrInvalid), 1, nil, providers.ErrInvalid, []float64{0}, 1},
 		"no missing key":              {kind(providers.ErrNotFound), 1, nil, providers.ErrNotFound, []float64{0}, 0},
+		"nothing that is not ready":   {kind(providers.ErrNotReady), 1, nil, providers.ErrNotReady, []float64{0}, 0},
 		"nothing, if the store says":  {kind(providers.ErrUnavailable), 9, func(l *fetch.Limits) { l.Retries = 0 }, providers.ErrUnavailable, []float64{0}, 1},
 		"as often as the store says":  {kind(providers.ErrUnavailable), 9, func(l *fetch.Limits) { l.Retries, l.RetryInterval = 1, time.Minute }, providers.ErrUnavailable, []float64{0, 60}, 2},
 		"a minute apart, if not more": {kind(providers.ErrUnavailable), 9, func(l *fetch.Limits) { l.Retries, l.RetryInterval = 2, 40*time.Second }, providers.ErrUnavailable, []float64{0, 40, 100}, 3},
@@ -171,6 +172,7 @@ func TestTheLastGoodValueLivesThroughAnOutage(t *testing.T) {
 		"a denial is not papered over": {kind(providers.ErrDenied), time.Second, time.Hour, providers.ErrDenied},
 		"nor wrong credentials":        {kind(providers.ErrUnauthenticated), time.Second, time.Hour, providers.ErrUnauthenticated},
 		"nor a key that is gone":       {kind(providers.ErrNotFound), time.Second, time.Hour, providers.ErrNotFound},
+		"nor what is not ready yet":    {kind(providers.ErrNotReady), time.Second, time.Hour, providers.ErrNotReady},
 		"nor what is invalid":          {kind(providers.ErrInvalid), time.Second, time.Hour, providers.ErrInvalid},
 	}
 	for name, tt := range tests {

@@ -294,6 +294,7 @@ func TestWhatIsWrongWithAStore(t *testing.T) {
 		"another operator's":              {func(b *bench) { b.own(func(s *v1alpha1.SecretStoreSpec) { s.Controller = "eso" }) }, failure.Stall, v1alpha1.ReasonStoreInvalid, `leaves it to "eso"`},
 		"wrong credentials":               {fault(providers.ErrUnauthenticated, 0), failure.Stall, v1alpha1.ReasonStoreInvalid, "valid credentials"},
 		"denied by the provider":          {fault(providers.ErrDenied, 0), failure.Fail, v1alpha1.ReasonStoreDenied, `key "team/a"`},
+		"not ready yet":                   {fault(providers.ErrNotReady, 0), failure.Wait, v1alpha1.ReasonSecretMissing, "once whatever writes it is done"},
 		"throttled":                       {fault(providers.ErrThrottled, 0), failure.Wait, v1alpha1.ReasonStoreUnavailable, "it goes on by itself"},
 		"away":                            {fault(providers.ErrUnavailable, 0), failure.Wait, v1alpha1.ReasonStoreUnavailable, "it goes on by itself"},
 		"an invalid key":                  {fault(providers.ErrInvalid, 0), failure.Stall, v1alpha1.ReasonSecretInvalid, `key "team/a"`},

@@ -136,7 +136,7 @@ func orEmpty(m map[string]string) map[string]string {
 // one that is simply not there.
 func (s *store) missing(err error) error {
 	if isNotFound(err) && (s.settings.RequireOwner != nil || len(s.settings.ExpectedKeys) > 0) {
-		return &providers.Error{Kind: providers.ErrUnavailable, Detail: "the Secret is not there yet"}
+		return &providers.Error{Kind: providers.ErrNotReady, Detail: "the Secret is not there yet"}
 	}
 	return err
 }
@@ -145,11 +145,11 @@ func (s *store) missing(err error) error {
 // several steps.
 func (s *store) complete(found *corev1.Secret) error {
 	if o := s.settings.RequireOwner; o != nil && !slices.ContainsFunc(found.OwnerReferences, func(r metav1.OwnerReference) bool { return owns(o, r) }) {
-		return &providers.Error{Kind: providers.ErrUnavailable, Detail: fmt.Sprintf("the Secret is not owned by %s yet, as kubernetes.requireOwner demands", describe(o))}
+		return &providers.Error{Kind: providers.ErrNotReady, Detail: fmt.Sprintf("the Secret is not owned by %s yet, as kubernetes.requireOwner demands", describe(o))}
 	}
 	for _, key := range s.settings.ExpectedKeys {
 		if len(found.Data[key]) == 0 {
-			return &providers.Error{Kind: providers.ErrUnavailable, Detail: fmt.Sprintf("the Secret has no entry %q yet, which kubernetes.expectedKeys demands", key)}
+			return &providers.Error{Kind: providers.ErrNotReady, Detail: fmt.Sprintf("the Secret has no entry %q yet, which kubernetes.expectedKeys demands", key)}
 		}
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/egress"
+	"github.com/gitseal/gitseal/internal/fetch"
 	"github.com/gitseal/gitseal/providers"
 	"github.com/gitseal/gitseal/providers/kubernetes"
 )
@@ -102,11 +103,43 @@ func TestWhatIsNotReadyIsWaitedFor(t *testing.T) {
 				}
 				return
 			}
-			refused(t, err, providers.ErrUnavailable, tt.want)
+			refused(t, err, providers.ErrNotReady, tt.want)
 		})
 	}
 	if _, err := get(t, opened(t, kubernetes.Home{}, storeOf(s.settings(), nil)), providers.Ref{Key: "absent"}); !isKind(err, providers.ErrNotFound) {
 		t.Errorf("%v of what is absent and not waited for, want %v", err, providers.ErrNotFound)
+	}
+}
+
+// Secrets that are not ready yet are no outage: those that are can be read.
+func TestWhatIsNotReadyHoldsUpNothingElse(t *testing.T) {
+	s := newServer(t, secretOf("ready", map[string]string{"password": "p"}), secretOf("half", nil)).start(t)
+	settings := s.settings()
+	settings.ExpectedKeys = []string{"password"}
+	store := storeOf(settings, nil)
+	client, err := fetch.New(fetch.Options{Clock: store.Clock}).Client("id", fetch.Opening{
+		Limits: fetch.Limits{Batch: 1, Concurrency: 1},
+		Open:   func(func()) (providers.Provider, error) { return kubernetes.Backend(kubernetes.Home{}).Open(store) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(key string) fetch.Outcome {
+		return client.Get(t.Context(), []fetch.Request{{Ref: providers.Ref{Key: key}}}, time.Hour)[0]
+	}
+	for range 5 {
+		refused(t, ask("half").Err, providers.ErrNotReady, `has no entry "password" yet`)
+		refused(t, ask("absent").Err, providers.ErrNotReady, "is not there yet")
+	}
+	if o := ask("ready"); o.Err != nil || o.Stale {
+		t.Errorf("Get of what is ready, after others were not: %v, stale: %v", o.Err, o.Stale)
+	}
+	s.secrets = nil
+	if o := ask("ready"); o.Stale || !errors.Is(o.Err, providers.ErrNotReady) {
+		t.Errorf("Get of what is made anew: %v, stale: %v, want %v", o.Err, o.Stale, providers.ErrNotReady)
+	}
+	if stats := client.Stats(); stats.Calls.Failed != 0 || stats.LastError != nil {
+		t.Errorf("%d calls count as failed, the last with %v", stats.Calls.Failed, stats.LastError)
 	}
 }
 

@@ -19,6 +19,8 @@ func (s *store) errorOf(e *pluginpb.Error) error {
 	switch e.GetKind() {
 	case pluginpb.Kind_KIND_NOT_FOUND:
 		answer.Kind, what = providers.ErrNotFound, "has no such key or version"
+	case pluginpb.Kind_KIND_NOT_READY:
+		answer.Kind, what = providers.ErrNotReady, "has it not ready yet"
 	case pluginpb.Kind_KIND_DENIED:
 		answer.Kind, what = providers.ErrDenied, "may not read it"
 	case pluginpb.Kind_KIND_UNAUTHENTICATED:

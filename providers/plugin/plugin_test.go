@@ -313,3 +313,47 @@ func TestTheSamplePlugin(t *testing.T) {
 		t.Errorf("Get for a store of a namespace: %v", err)
 	}
 }
+
+// failing is a plugin's store that answers each key with the error of that name.
+type failing map[string]error
+
+func (f failing) Get(_ context.Context, refs []providers.Ref) ([]serve.Result, error) {
+	results := make([]serve.Result, len(refs))
+	for i, ref := range refs {
+		results[i].Err = f[ref.Key]
+	}
+	return results, nil
+}
+
+func TestEachKindOfErrorComesThrough(t *testing.T) {
+	kinds := failing{}
+	for _, kind := range []error{providers.ErrNotFound, providers.ErrNotReady, providers.ErrDenied, providers.ErrUnauthenticated,
+		providers.ErrThrottled, providers.ErrUnavailable, providers.ErrInvalid} {
+		kinds[kind.Error()] = kind
+	}
+	dir := shortDir(t)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- serve.Run(ctx, filepath.Join(dir, "kinds.sock"), serve.Plugin{Batch: 1, Open: func(context.Context, serve.Settings) (serve.Store, error) { return kinds, nil }})
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	p := open(t, dir, providers.Store{Spec: v1alpha1.StoreProvider{Plugin: &v1alpha1.PluginProvider{Name: "kinds"}}})
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if _, err := get(t.Context(), p, providers.ErrNotFound.Error()); errors.Is(err, providers.ErrNotFound) {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	for key, kind := range kinds {
+		if _, err := get(t.Context(), p, key); !errors.Is(err, kind) {
+			t.Errorf("Get = %v, want %v", err, kind)
+		}
+	}
+}

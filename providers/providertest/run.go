@@ -217,7 +217,7 @@ func (tr *trial) wantKind(err error, kinds ...error) {
 // inspect demands that an error has one kind, and says nothing it must not.
 func (tr *trial) inspect(err error) {
 	kinds := 0
-	for _, kind := range []error{providers.ErrNotFound, providers.ErrDenied, providers.ErrUnauthenticated,
+	for _, kind := range []error{providers.ErrNotFound, providers.ErrNotReady, providers.ErrDenied, providers.ErrUnauthenticated,
 		providers.ErrThrottled, providers.ErrUnavailable, providers.ErrInvalid} {
 		if errors.Is(err, kind) {
 			kinds++

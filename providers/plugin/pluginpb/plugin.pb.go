@@ -58,6 +58,9 @@ const (
 	Kind_KIND_INVALID Kind = 6
 	// The handle is not known any more: Open is called again.
 	Kind_KIND_UNKNOWN_HANDLE Kind = 7
+	// Something else has yet to write it, or to finish it. It is an answer, no
+	// outage: the sync waits for this key.
+	Kind_KIND_NOT_READY Kind = 8
 )
 
 // Enum value maps for Kind.
@@ -71,6 +74,7 @@ var (
 		5: "KIND_UNAVAILABLE",
 		6: "KIND_INVALID",
 		7: "KIND_UNKNOWN_HANDLE",
+		8: "KIND_NOT_READY",
 	}
 	Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED":     0,
@@ -81,6 +85,7 @@ var (
 		"KIND_UNAVAILABLE":     5,
 		"KIND_INVALID":         6,
 		"KIND_UNKNOWN_HANDLE":  7,
+		"KIND_NOT_READY":       8,
 	}
 )
 
@@ -821,7 +826,7 @@ const file_plugin_proto_rawDesc = "" +
 	"\bidentity\x18\x02 \x01(\tR\bidentity\"Z\n" +
 	"\x05Error\x12+\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x17.gitseal.plugin.v1.KindR\x04kind\x12$\n" +
-	"\x0eretry_after_ms\x18\x02 \x01(\x03R\fretryAfterMs*\xb0\x01\n" +
+	"\x0eretry_after_ms\x18\x02 \x01(\x03R\fretryAfterMs*\xc4\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eKIND_NOT_FOUND\x10\x01\x12\x0f\n" +
@@ -830,7 +835,8 @@ const file_plugin_proto_rawDesc = "" +
 	"\x0eKIND_THROTTLED\x10\x04\x12\x14\n" +
 	"\x10KIND_UNAVAILABLE\x10\x05\x12\x10\n" +
 	"\fKIND_INVALID\x10\x06\x12\x17\n" +
-	"\x13KIND_UNKNOWN_HANDLE\x10\a2\xae\x02\n" +
+	"\x13KIND_UNKNOWN_HANDLE\x10\a\x12\x12\n" +
+	"\x0eKIND_NOT_READY\x10\b2\xae\x02\n" +
 	"\bProvider\x12G\n" +
 	"\x04Open\x12\x1e.gitseal.plugin.v1.OpenRequest\x1a\x1f.gitseal.plugin.v1.OpenResponse\x12D\n" +
 	"\x03Get\x12\x1d.gitseal.plugin.v1.GetRequest\x1a\x1e.gitseal.plugin.v1.GetResponse\x12G\n" +

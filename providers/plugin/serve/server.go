@@ -183,6 +183,7 @@ func errorOf(err error) *pluginpb.Error {
 	e := &pluginpb.Error{Kind: pluginpb.Kind_KIND_UNAVAILABLE, RetryAfterMs: int64(providers.RetryAfter(err) / time.Millisecond)}
 	for kind, sentinel := range map[pluginpb.Kind]error{
 		pluginpb.Kind_KIND_NOT_FOUND:       providers.ErrNotFound,
+		pluginpb.Kind_KIND_NOT_READY:       providers.ErrNotReady,
 		pluginpb.Kind_KIND_DENIED:          providers.ErrDenied,
 		pluginpb.Kind_KIND_UNAUTHENTICATED: providers.ErrUnauthenticated,
 		pluginpb.Kind_KIND_THROTTLED:       providers.ErrThrottled,
