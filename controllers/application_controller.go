@@ -123,8 +123,7 @@ func (r *ApplicationReconciler) sync(ctx context.Context, run *run) error {
 	}
 	wanted, err := r.desire(ctx, run)
 	if err != nil {
-		r.hold(ctx, run)
-		return err
+		return r.uphold(ctx, run, err)
 	}
 	if r.atRest(ctx, run, wanted) {
 		return nil

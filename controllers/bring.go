@@ -36,7 +36,8 @@ func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) 
 		return err
 	}
 	if plan.Empty() && run.toRun(w) == 0 {
-		run.looked, run.memory.placed = true, w
+		run.looked = true
+		run.place(w)
 		return errors.Join(run.unsent(plan), r.watchBrought(ctx, run, w))
 	}
 	if run.blocked != nil && len(plan.Changed)+run.toRun(w) > 0 {
@@ -55,9 +56,12 @@ func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) 
 	if err := r.stages(ctx, run, w, plan); err != nil || run.gated {
 		return err
 	}
-	run.memory.placed = w
+	run.place(w)
 	return run.unsent(plan)
 }
+
+// place notes that everything of w was applied.
+func (r *run) place(w *wanted) { r.memory.placed, w.settled = w, true }
 
 // unsent says again why drift could not be corrected, while the next try waits.
 func (r *run) unsent(plan apply.Plan) error {

@@ -37,16 +37,13 @@ func (r *ApplicationReconciler) desire(ctx context.Context, run *run) (*wanted, 
 	in := inputs{generation: run.app.Generation, commit: snapshot.Revision, keys: keys.version}
 	if m.wanted != nil && m.wanted.basis.holds(in, snapshot) {
 		if m.refusal != nil || m.draft != nil { // this revision takes back what was refused
+			m.draft.abandon()
 			m.refusal, m.draft, m.wanted.why = nil, nil, v1alpha1.SyncRevision
 			m.wanted.inputs, m.wanted.author, m.wanted.subject, m.wanted.signer = in, snapshot.Author, snapshot.Subject, signer
 		}
 		run.follow(snapshot)
-		run.values, run.reason = m.wanted.values, m.wanted.why
-		w, err := r.renew(ctx, run, snapshot, keys.ring)
-		if err == nil && w != m.wanted {
-			r.want(run, w)
-		}
-		return w, err
+		run.newest = true
+		return r.renew(ctx, run)
 	}
 	if m.refusal != nil && m.refused.holds(in, snapshot) {
 		return nil, m.refusal
@@ -59,7 +56,7 @@ func (r *ApplicationReconciler) desire(ctx context.Context, run *run) (*wanted, 
 	if err := r.fill(ctx, run, w); err != nil {
 		return nil, err
 	}
-	m.refusal = nil
+	m.refusal, m.draft = nil, nil
 	r.want(run, w)
 	run.follow(snapshot)
 	return w, nil
@@ -68,9 +65,14 @@ func (r *ApplicationReconciler) desire(ctx context.Context, run *run) (*wanted, 
 // want makes a desired state the one to be brought about.
 func (r *ApplicationReconciler) want(run *run, w *wanted) {
 	m := run.memory
-	w.why, w.first = r.why(run, w), m.wanted == nil
+	before := m.wanted
+	w.why, w.first = r.why(run, w), before == nil
+	if before != nil && before.inputs == w.inputs && !before.settled {
+		w.why, w.first, w.changed = before.why, before.first, before.changed // it goes on with other values
+	}
+	before.abandon()
 	run.values, run.reason = w.values, w.why
-	m.wanted, m.draft, m.drifted = w, nil, 0
+	m.wanted, m.drifted = w, 0
 }
 
 // drafted renders a snapshot, unless that was done and it lacks nothing but
@@ -80,6 +82,7 @@ func (r *ApplicationReconciler) drafted(ctx context.Context, run *run, in inputs
 	if m.draft != nil && m.draft.basis.holds(in, s) {
 		return m.draft, nil
 	}
+	m.draft.abandon()
 	m.draft = nil
 	w, err := r.render(ctx, run, s, keys)
 	w.basis.inputs = in
@@ -147,7 +150,7 @@ func (r *ApplicationReconciler) render(ctx context.Context, run *run, s *source.
 
 // why says which input brought a new desired state about.
 func (r *ApplicationReconciler) why(run *run, w *wanted) string {
-	status := run.app.Status
+	status, now := run.app.Status, w.basis.inputs
 	before := inputs{generation: status.ObservedGeneration}
 	if status.Source != nil {
 		before.commit = status.Source.Revision
@@ -155,14 +158,14 @@ func (r *ApplicationReconciler) why(run *run, w *wanted) string {
 	if run.memory.wanted != nil {
 		before = run.memory.wanted.basis.inputs
 	} else {
-		before.keys = w.inputs.keys // not known after a restart
+		before.keys = now.keys // not known after a restart
 	}
 	switch {
-	case before.commit != w.inputs.commit:
+	case before.commit != now.commit:
 		return v1alpha1.SyncRevision
-	case before.generation != w.inputs.generation:
+	case before.generation != now.generation:
 		return v1alpha1.SyncSpec
-	case before.keys != w.inputs.keys:
+	case before.keys != now.keys:
 		return v1alpha1.SyncKey
 	case run.valuesChanged(w):
 		return v1alpha1.SyncSecret

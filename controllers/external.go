@@ -10,13 +10,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/apply"
 	"github.com/gitseal/gitseal/internal/external"
 	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/policy"
 	"github.com/gitseal/gitseal/internal/render"
 	"github.com/gitseal/gitseal/internal/secret"
-	"github.com/gitseal/gitseal/internal/sops"
-	"github.com/gitseal/gitseal/internal/source"
 )
 
 // Policy External: between rendering and building, the Secrets of a revision are
@@ -27,14 +26,17 @@ import (
 
 // Resolvers gives what answers the questions of one Application.
 type Resolvers interface {
-	// For returns the resolver of one run. Stores are those of its revision.
-	For(app *v1alpha1.Application, stores []render.Object) (external.Resolver, error)
+	// For returns the resolver of one run. Stores are those of its revision;
+	// those in use of other revisions stay open.
+	For(app *v1alpha1.Application, stores, inUse []render.Object) (external.Resolver, error)
 }
 
 // material is what the Secrets of one revision are made of.
 type material struct {
 	collection external.Collection
 	stores     []render.Object
+	// rest is how many items come before those of the Secrets.
+	rest int
 	// uses are the values in use, and print is their fingerprint, as of begun;
 	// zero: none were asked for yet. Stale: some are older than they should be,
 	// because their store did not answer.
@@ -43,12 +45,15 @@ type material struct {
 	begun   time.Time
 	stale   bool
 	changes changes
+	// resolving are the values that are being asked for; unanswered is why they
+	// were not had last.
+	resolving  *resolving
+	unanswered *unanswered
 }
 
-// resolving is a material whose values are being asked for.
+// resolving are the values of a material, while they are being asked for.
 type resolving struct {
 	errand
-	of     *material
 	begun  time.Time
 	cancel context.CancelFunc
 	values *secret.Set
@@ -59,7 +64,6 @@ type resolving struct {
 // unanswered is why a material has not got its values, when that was found, and
 // for how long it is left at that.
 type unanswered struct {
-	of    *material
 	err   error
 	begun time.Time
 	pause time.Duration
@@ -89,34 +93,40 @@ func collect(objects []render.Object) (*material, error) {
 
 // fill gives a draft its Secrets.
 func (r *ApplicationReconciler) fill(ctx context.Context, run *run, w *wanted) error {
-	if w.material == nil {
+	mat := w.material
+	if mat == nil {
 		return nil
 	}
-	if u := run.memory.unanswered; u != nil && u.of == w.material && !r.due(run, w.material) {
-		return u.err
+	if mat.unanswered != nil && !r.due(run, mat) {
+		return mat.unanswered.err
 	}
-	answer, err := r.ask(ctx, run, w.material)
+	answer, err := r.ask(ctx, run, mat)
 	if err != nil {
 		return err
 	}
-	if err := r.make(run, w, answer); err != nil {
-		return r.leave(run, w.material, answer.begun, err)
+	rest, err := r.Engine.Build(run.target, mat.collection.Rest)
+	if err == nil {
+		err = r.make(run, w, rest, answer)
 	}
+	if err != nil {
+		return r.leave(run, mat, answer.begun, err)
+	}
+	mat.collection.Rest = slices.DeleteFunc(mat.collection.Rest, unreferable)
 	return nil
 }
 
 // renew looks whether values of what is wanted are due, and makes another
 // desired state where one of them has changed. While they are being asked for,
 // and once it is known that there is no answer, what is wanted stays.
-func (r *ApplicationReconciler) renew(ctx context.Context, run *run, s *source.Snapshot, keys *sops.Keyring) (*wanted, error) {
-	m := run.memory
-	w, mat := m.wanted, m.wanted.material
+func (r *ApplicationReconciler) renew(ctx context.Context, run *run) (*wanted, error) {
+	w, mat := run.memory.wanted, run.memory.wanted.material
+	run.values, run.reason = w.values, w.why
 	if mat == nil {
 		return w, nil
 	}
 	known := error(nil)
-	if u := m.unanswered; u != nil && u.of == mat {
-		known = u.err
+	if mat.unanswered != nil {
+		known = mat.unanswered.err
 	}
 	if !r.due(run, mat) {
 		return w, known
@@ -133,38 +143,41 @@ func (r *ApplicationReconciler) renew(ctx context.Context, run *run, s *source.S
 		resolves.WithLabelValues(mat.outcome("Unchanged")).Inc()
 		return w, nil
 	}
-	return r.remake(ctx, run, s, keys, answer)
-}
-
-// remake makes a desired state of values that changed, and of the same files.
-func (r *ApplicationReconciler) remake(ctx context.Context, run *run, s *source.Snapshot, keys *sops.Keyring, answer *resolving) (*wanted, error) {
-	before := run.memory.wanted
-	w, err := r.render(ctx, run, s, keys)
+	w, err = r.remake(run, answer)
 	if err != nil {
 		return nil, err
 	}
-	run.values = answer.values
-	if err := r.make(run, w, answer); err != nil {
-		return nil, r.leave(run, before.material, answer.begun, err)
+	r.want(run, w)
+	return w, nil
+}
+
+// remake makes a desired state of values that changed, and of everything else
+// as it is.
+func (r *ApplicationReconciler) remake(run *run, answer *resolving) (*wanted, error) {
+	before := run.memory.wanted
+	mat := before.material
+	w := &wanted{
+		inputs: before.inputs, basis: before.basis, author: before.author, subject: before.subject, signer: before.signer,
+		material: &material{collection: mat.collection, stores: mat.stores}, settled: before.settled, runs: map[apply.ID]apply.Run{},
 	}
-	w.inputs, w.basis.inputs, w.signer = before.inputs, before.basis.inputs, before.signer
-	w.author, w.subject = before.author, before.subject
+	if err := r.make(run, w, before.items[:mat.rest], answer); err != nil {
+		return nil, r.leave(run, mat, answer.begun, err)
+	}
 	return w, nil
 }
 
 // ask asks for the values of a material, and waits a while for the answers.
 func (r *ApplicationReconciler) ask(ctx context.Context, run *run, mat *material) (*resolving, error) {
-	m := run.memory
-	if m.resolving == nil || m.resolving.of != mat {
+	if mat.resolving == nil {
 		if err := r.beginResolving(ctx, run, mat); err != nil {
 			return nil, r.leave(run, mat, run.now, err)
 		}
 	}
-	if !r.await(ctx, &m.resolving.errand) {
+	if !r.await(ctx, &mat.resolving.errand) {
 		return nil, errResolving
 	}
-	answer := m.resolving
-	m.resolving = nil
+	answer := mat.resolving
+	mat.resolving = nil
 	run.values = answer.values
 	if answer.err != nil {
 		return nil, r.leave(run, mat, answer.begun, answer.err)
@@ -174,11 +187,11 @@ func (r *ApplicationReconciler) ask(ctx context.Context, run *run, mat *material
 
 func (r *ApplicationReconciler) beginResolving(ctx context.Context, run *run, mat *material) error {
 	m, spec := run.memory, run.app.Spec.Secrets.External
-	if m.resolving != nil {
-		m.resolving.cancel()
-		m.resolving = nil
+	var inUse []render.Object
+	for _, other := range run.materials() {
+		inUse = append(inUse, other.stores...)
 	}
-	resolver, err := r.Resolvers.For(run.app, mat.stores)
+	resolver, err := r.Resolvers.For(run.app, mat.stores, inUse)
 	if err != nil {
 		return err
 	}
@@ -186,7 +199,7 @@ func (r *ApplicationReconciler) beginResolving(ctx context.Context, run *run, ma
 		resolver = &since{Resolver: resolver, clock: r.Clock, at: m.refresh.at}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), run.timeout())
-	asked := &resolving{of: mat, begun: r.Clock.Now(), cancel: cancel, values: r.Tokenizer.NewSet()}
+	asked := &resolving{begun: r.Clock.Now(), cancel: cancel, values: r.Tokenizer.NewSet()}
 	derivation := external.NewDerivation(r.Tokenizer)
 	materializer := external.Materializer{
 		Resolver: resolver, Templates: derivation, Deriver: derivation,
@@ -199,7 +212,7 @@ func (r *ApplicationReconciler) beginResolving(ctx context.Context, run *run, ma
 		}
 	}
 	collection := mat.collection
-	m.resolving = asked
+	mat.resolving = asked
 	r.dispatch(&asked.errand, run.target.Application, func() {
 		defer cancel()
 		asked.result, asked.err = materializer.Materialize(ctx, collection)
@@ -207,18 +220,17 @@ func (r *ApplicationReconciler) beginResolving(ctx context.Context, run *run, ma
 	return nil
 }
 
-// make builds what is to be sent of a draft and the Secrets that were made for
-// it.
-func (r *ApplicationReconciler) make(run *run, w *wanted, answer *resolving) error {
+// make builds what is to be sent of w: the rest of it is built already, the
+// Secrets are those that were made.
+func (r *ApplicationReconciler) make(run *run, w *wanted, rest []apply.Item, answer *resolving) error {
 	if err := policy.Check(run.app.Spec.Secrets, answer.result.Secrets, answer.values); err != nil {
 		return err
 	}
-	items, err := r.Engine.Build(run.target, slices.Concat(w.material.collection.Rest, answer.result.Secrets))
+	items, err := r.Engine.BuildBeside(run.target, rest, answer.result.Secrets)
 	if err != nil {
 		return err
 	}
-	w.items, w.values = items, answer.values
-	w.material.collection.Rest = slices.DeleteFunc(w.material.collection.Rest, unreferable)
+	w.items, w.values, w.material.rest = items, answer.values, len(rest)
 	w.material.take(run, answer)
 	w.material.changes = run.changesTo(w.material.uses)
 	resolves.WithLabelValues(w.material.outcome("Changed")).Inc()
@@ -238,7 +250,7 @@ func (mat *material) take(run *run, answer *resolving) {
 	mat.uses, mat.begun = answer.result.Uses, answer.begun
 	mat.print = mat.uses.Fingerprint()
 	mat.stale = len(mat.staleStores()) > 0
-	m.unanswered = nil
+	mat.unanswered = nil
 	if m.refresh.pending() && !mat.stale && !mat.begun.Before(m.refresh.at) {
 		m.refresh.done = true
 	}
@@ -271,16 +283,15 @@ func (mat *material) staleStores() map[v1alpha1.StoreReference]string {
 // there can be another one. What nobody but people can mend is looked at ever
 // more rarely: it may be mended where nothing tells.
 func (r *ApplicationReconciler) leave(run *run, mat *material, begun time.Time, err error) error {
-	m := run.memory
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = failure.Waitf(v1alpha1.ReasonStoreUnavailable, "the secret stores have not answered within spec.sync.timeout")
 	}
 	f := r.clean(run, failure.From(err, v1alpha1.ReasonSecretInvalid))
 	pause := run.app.Spec.Sync.RetryInterval.Duration
-	if u := m.unanswered; u != nil && u.of == mat && f.Class == failure.Stall && u.pause > 0 {
+	if u := mat.unanswered; u != nil && f.Class == failure.Stall && u.pause > 0 {
 		pause = min(2*u.pause, stalledRetry)
 	}
-	m.unanswered = &unanswered{of: mat, err: f, begun: begun, pause: max(pause, minRetry)}
+	mat.unanswered = &unanswered{err: f, begun: begun, pause: max(pause, minRetry)}
 	resolves.WithLabelValues(f.Reason).Inc()
 	return f
 }
@@ -303,12 +314,9 @@ func (r *ApplicationReconciler) due(run *run, mat *material) bool {
 // nextAsk is when stores are to be asked for a material's values: the zero
 // time, where somebody asked for it or a store changed since it was done last.
 func (r *ApplicationReconciler) nextAsk(run *run, mat *material) (at time.Time, ever bool) {
-	m, last := run.memory, mat.begun
-	u := m.unanswered
-	if u != nil && u.of == mat {
+	m, u, last := run.memory, mat.unanswered, mat.begun
+	if u != nil {
 		last = u.begun
-	} else {
-		u = nil
 	}
 	wanted := r.signals.reread(run.target.Application)
 	if m.refresh.pending() {
@@ -343,23 +351,19 @@ func jitter(name types.NamespacedName, interval time.Duration) time.Duration {
 // comeBack is when to look at an Application again, whatever happens until then.
 func (r *ApplicationReconciler) comeBack(run *run, after time.Duration) time.Duration {
 	after = soonest(after, run.nextPoll())
-	m := run.memory
-	for _, w := range []*wanted{m.draft, m.wanted} {
-		if w == nil || w.material == nil {
-			continue
+	for _, mat := range run.materials() {
+		if mat.resolving != nil {
+			continue // its end queues the Application
 		}
-		if m.resolving != nil && m.resolving.of == w.material {
-			return after // its end queues the Application
-		}
-		at, ever := r.nextAsk(run, w.material)
+		at, ever := r.nextAsk(run, mat)
 		if !ever {
-			return after
+			continue
 		}
 		rest := at.Sub(run.now)
 		if rest <= 0 { // the run did not come so far
 			rest = max(run.app.Spec.Sync.RetryInterval.Duration, minRetry)
 		}
-		return soonest(after, rest)
+		after = soonest(after, rest)
 	}
 	return after
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/clock"
@@ -21,7 +22,6 @@ import (
 	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/render"
 	"github.com/gitseal/gitseal/internal/secret"
-	"github.com/gitseal/gitseal/internal/source"
 	"github.com/gitseal/gitseal/providers"
 )
 
@@ -34,7 +34,7 @@ type answers struct {
 	let   chan struct{} // nil: it answers at once
 }
 
-func (a *answers) For(*v1alpha1.Application, []render.Object) (external.Resolver, error) {
+func (a *answers) For(_ *v1alpha1.Application, _, _ []render.Object) (external.Resolver, error) {
 	return a, nil
 }
 
@@ -96,7 +96,7 @@ func TestValuesAreAskedForWhenTheyAreDue(t *testing.T) {
 		t.Helper()
 		d.clock.Step(after)
 		run = d.run(t)
-		got, err := d.renew(t.Context(), run, &source.Snapshot{}, nil)
+		got, err := d.renew(t.Context(), run)
 		if got != w || err != nil || len(a.asked) != want {
 			t.Errorf("%s: renew() = %v after %d questions, want %d and nothing new", when, err, len(a.asked), want)
 		}
@@ -133,14 +133,92 @@ func TestValuesThatNobodyWaitsForHoldUpNoOthers(t *testing.T) {
 	if err := d.fill(t.Context(), run, w); err != nil {
 		t.Fatal(err)
 	}
-	run.memory.wanted, run.memory.resolving = w, &resolving{of: &material{}}
+	run.memory.wanted, run.memory.draft = w, &wanted{material: &material{}}
+	run.memory.draft.material.resolving = &resolving{}
+	w.settled = true
 	run.app.Spec.Source.Git.Interval.Duration = time.Hour
 	if rest := d.comeBack(run, time.Hour); rest > 12*time.Minute {
 		t.Errorf("comes back after %s, want when the value is due", rest)
 	}
-	run.memory.resolving.of = w.material
+	w.material.resolving = &resolving{}
 	if rest := d.comeBack(run, time.Hour); rest != time.Hour {
 		t.Errorf("comes back after %s, want nothing but the poll while the value is being asked for", rest)
+	}
+}
+
+// What is in place follows its values while nothing newer can be had, under the
+// spec that it was applied under.
+func TestValuesInPlaceAreFollowedWhileThereIsNothingNewer(t *testing.T) {
+	tests := map[string]struct {
+		change    func(d *desk, a *answers, m *memory)
+		want      string // of the condition SecretsReady
+		questions int
+		changedAt time.Duration
+	}{
+		"another value": {func(_ *desk, a *answers, _ *memory) { a.value = "hunter3" }, "Succeeded", 2, 15 * time.Minute},
+		"the same":      {func(*desk, *answers, *memory) {}, "Succeeded", 2, 0},
+		"an outage": {func(_ *desk, a *answers, _ *memory) {
+			a.err = failure.Waitf(v1alpha1.ReasonStoreUnavailable, "hunter2 does not answer")
+		}, "StoreUnavailable", 2, 0},
+		"another spec":         {func(_ *desk, _ *answers, m *memory) { m.wanted.basis.inputs.generation = 99 }, "", 1, 0},
+		"what never was there": {func(_ *desk, _ *answers, m *memory) { m.wanted.settled = false }, "", 1, 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			d, a, w := externalDesk(t)
+			run := d.run(t)
+			if err := d.fill(t.Context(), run, w); err != nil {
+				t.Fatal(err)
+			}
+			run.memory.wanted, w.settled, w.why = w, true, v1alpha1.SyncDrift
+			tt.change(d, a, run.memory)
+			d.clock.Step(15 * time.Minute)
+			run = d.run(t)
+			err := d.ApplicationReconciler.sync(t.Context(), run)
+			if f := failure.From(err, ""); f.Reason != v1alpha1.ReasonSourceUnavailable {
+				t.Fatalf("sync() = %v, want what the repository lacks", err)
+			}
+			if _, err := d.finish(t.Context(), run, err); err != nil {
+				t.Fatal(err)
+			}
+			if len(a.asked) != tt.questions {
+				t.Errorf("%d questions, want %d", len(a.asked), tt.questions)
+			}
+			app, got := d.read(t), ""
+			if c := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionSecretsReady); c != nil {
+				got = c.Reason
+			}
+			if got != tt.want {
+				t.Errorf("SecretsReady is %q, want %q", got, tt.want)
+			}
+			if at := app.Status.Secrets.References[0].ChangedAt; !at.Time.Equal(epoch.Add(tt.changedAt)) {
+				t.Errorf("changed at %s, want %s after the beginning", at, tt.changedAt)
+			}
+		})
+	}
+}
+
+// A revision that lacks a value, and what is in place, are asked for side by
+// side: neither takes the answers of the other.
+func TestTwoRevisionsAskSideBySide(t *testing.T) {
+	d, a, w := externalDesk(t)
+	run := d.run(t)
+	if err := d.fill(t.Context(), run, w); err != nil {
+		t.Fatal(err)
+	}
+	run.memory.wanted, w.settled = w, true
+	_, _, draft := externalDesk(t)
+	run.memory.draft = draft
+	a.err = failure.Stallf(v1alpha1.ReasonSecretMissing, "no such key")
+	why := d.fill(t.Context(), run, draft)
+	a.err, a.value = nil, "hunter3"
+	d.clock.Step(12 * time.Minute)
+	run = d.run(t)
+	if err := d.uphold(t.Context(), run, why); failure.From(err, "").Reason != v1alpha1.ReasonSecretMissing {
+		t.Errorf("uphold() = %v, want what the draft lacks", err)
+	}
+	if m := run.memory; m.draft != draft || draft.material.unanswered == nil || m.wanted == w || m.wanted.material.unanswered != nil {
+		t.Errorf("draft %+v, wanted %+v, want the one to lack its value still, and the other a new one", m.draft.material, m.wanted.material)
 	}
 }
 
@@ -192,7 +270,7 @@ func TestWhoDoesNotAnswerIsLeftInPeace(t *testing.T) {
 				t.Errorf("%d questions, want %d once somebody asks for a sync", len(a.asked), want)
 			}
 			a.err = nil
-			if err := d.fill(t.Context(), d.run(t), w); err != nil || d.memories.of(client.ObjectKeyFromObject(d.app), "u1").unanswered != nil {
+			if err := d.fill(t.Context(), d.run(t), w); err != nil || w.material.unanswered != nil {
 				t.Errorf("fill() = %v once there is an answer", err)
 			}
 		})

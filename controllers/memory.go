@@ -45,11 +45,8 @@ type memory struct {
 	refused basis
 	refusal error
 
-	// resolving are values that are being asked for; unanswered is why they were
-	// not had last.
-	resolving  *resolving
-	unanswered *unanswered
-	refresh    refresh
+	// refresh is the last request to read values again.
+	refresh refresh
 
 	// rest is when nothing was left to do.
 	rest repose
@@ -128,6 +125,8 @@ type wanted struct {
 	// commit may be new and yet touch nothing here, so that what differs has
 	// drifted; what is missing may be new.
 	carried bool
+	// settled: all of it was in place once, but for values that changed since.
+	settled bool
 	// announced: it was told that it is being applied.
 	announced bool
 	// changed counts the objects that gated runs changed.
@@ -156,6 +155,10 @@ func (m *memories) of(name types.NamespacedName, uid types.UID) *memory {
 func (m *memories) drop(name types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if held := m.all[name]; held != nil {
+		held.draft.abandon()
+		held.wanted.abandon()
+	}
 	delete(m.all, name)
 	applicationsOwned.Set(float64(len(m.all)))
 }

@@ -76,7 +76,7 @@ func TestWhySaysWhatChanged(t *testing.T) {
 			if tt.held != nil {
 				run.memory.wanted = &wanted{inputs: *tt.held, basis: basis{inputs: *tt.held}}
 			}
-			if got := d.why(run, &wanted{inputs: tt.now}); got != tt.want {
+			if got := d.why(run, &wanted{inputs: tt.now, basis: basis{inputs: tt.now}}); got != tt.want {
 				t.Errorf("why() = %s, want %s", got, tt.want)
 			}
 		})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/apply"
+	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/live"
 	"github.com/gitseal/gitseal/internal/secret"
 )
@@ -46,6 +47,14 @@ type run struct {
 	// blocked says which dependency anything new waits for. What is in place
 	// does not become unready with it.
 	blocked error
+
+	// newest: the newest revision is what is wanted already, whatever becomes of
+	// its values.
+	newest bool
+	// upheld: nothing newer can be had, and what is in place follows its values;
+	// outdated is why it cannot.
+	upheld   bool
+	outdated *failure.Error
 
 	// leaving are pruned objects that something keeps from going. Unserved:
 	// there may be more, of a kind that the API server does not serve now.

@@ -186,8 +186,7 @@ func (r *ApplicationReconciler) succeed(run *run) ctrl.Result {
 	run.app.Status.ObservedGeneration = run.app.Generation
 	run.remove(v1alpha1.ConditionStalled)
 	if run.gated {
-		run.memory.wanted.changed += run.changed
-		run.changed = 0
+		run.carry(run.memory.wanted)
 		run.set(v1alpha1.ConditionSynced, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, run.syncedMessage())
 	} else {
 		run.record()
@@ -203,11 +202,15 @@ func (r *ApplicationReconciler) succeed(run *run) ctrl.Result {
 		run.set(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, run.progress)
 		run.set(v1alpha1.ConditionHealthy, metav1.ConditionUnknown, v1alpha1.ReasonProgressing, run.progress)
 	}
-	if n := run.changed + run.pruned; n > 0 {
+	r.tellApplied(run)
+	return ctrl.Result{RequeueAfter: r.comeBack(run, run.again)}
+}
+
+func (r *ApplicationReconciler) tellApplied(run *run) {
+	if run.changed+run.pruned > 0 {
 		r.Recorder.Eventf(run.app, nil, corev1.EventTypeNormal, "Applied", "Sync",
 			"Applied %s and pruned %s at %s%s", count(run.changed, "object"), count(run.pruned, "object"), run.revision(), condition.Shorten(run.newValues()))
 	}
-	return ctrl.Result{RequeueAfter: r.comeBack(run, run.again)}
 }
 
 func (r *ApplicationReconciler) fail(ctx context.Context, run *run, f *failure.Error) ctrl.Result {
@@ -223,6 +226,10 @@ func (r *ApplicationReconciler) fail(ctx context.Context, run *run, f *failure.E
 		run.set(v1alpha1.ConditionSynced, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, run.syncedMessage())
 	} else {
 		run.set(v1alpha1.ConditionSynced, metav1.ConditionFalse, f.Reason, message)
+	}
+	if m := run.memory; run.upheld && m.wanted == m.placed && run.reason == v1alpha1.SyncSecret {
+		run.record()
+		r.tellApplied(run)
 	}
 	if news {
 		logf.FromContext(ctx).Info("Sync did not succeed", "reason", f.Reason, "class", f.Class.String(), "why", message)
@@ -386,6 +393,9 @@ func (r *run) applied(w *wanted) int32 {
 	return n
 }
 
+// carry leaves what a gated run changed to the one that ends the sync.
+func (r *run) carry(w *wanted) { w.changed, r.changed = w.changed+r.changed, 0 }
+
 // record writes the revision that is now in place and, where something
 // changed, a line of history. Drift corrected again and again at one revision
 // takes one line.
@@ -444,13 +454,15 @@ var secretReasons = []string{
 	v1alpha1.ReasonStoreMissing, v1alpha1.ReasonStoreInvalid, v1alpha1.ReasonStoreDenied, v1alpha1.ReasonStoreUnavailable,
 }
 
-// setSecrets says whether the secrets of the newest revision could be opened.
-// A failure elsewhere says nothing about them.
+// setSecrets says whether the secrets of the newest revision could be opened,
+// or else those of the one in place. A failure elsewhere says nothing about them.
 func (r *run) setSecrets(f *failure.Error) {
 	switch w := r.memory.wanted; {
 	case f != nil && slices.Contains(secretReasons, f.Reason):
 		r.set(v1alpha1.ConditionSecretsReady, metav1.ConditionFalse, f.Reason, condition.Shorten(f.Message()))
-	case f == nil && w != nil:
+	case r.outdated != nil:
+		r.set(v1alpha1.ConditionSecretsReady, metav1.ConditionFalse, r.outdated.Reason, condition.Shorten(r.outdated.Message()))
+	case w != nil && (f == nil || r.upheld):
 		r.set(v1alpha1.ConditionSecretsReady, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, r.secretsMessage(w))
 	}
 }

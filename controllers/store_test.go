@@ -3,7 +3,9 @@ package controllers
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -22,11 +25,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/yaml"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/external"
 	"github.com/gitseal/gitseal/internal/fetch"
 	"github.com/gitseal/gitseal/internal/live"
+	"github.com/gitseal/gitseal/internal/render"
 	"github.com/gitseal/gitseal/internal/secret"
 	"github.com/gitseal/gitseal/internal/shard"
 	"github.com/gitseal/gitseal/internal/store"
@@ -144,11 +149,57 @@ func (c *counter) look() (v1alpha1.SecretStoreStatus, time.Duration) {
 func (c *counter) read() external.Answer {
 	c.t.Helper()
 	app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "app"}}
-	resolver, err := c.Stores.For(app, nil)
+	resolver, err := c.Stores.For(app, nil, nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	return resolver.Resolve(c.t.Context(), []external.Request{{Namespace: "ns", Store: v1alpha1.StoreReference{Name: "s"}, Ref: providers.Ref{Key: "k"}}})[0]
+}
+
+// What is in place and a newer revision may both be asked for, with stores of
+// one name that differ. Each stays open until its revision has gone.
+func TestStoresOfTwoRevisionsStayOpenSideBySide(t *testing.T) {
+	c := newCounter(t)
+	app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "app"}}
+	inGit := func(server string) render.Object {
+		o := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal([]byte(`{apiVersion: gitseal.dev/v1alpha1, kind: SecretStore, metadata: {name: g}, spec: {provider: {vault: {server: "https://`+server+`", auth: {tokenSecretRef: {name: token, key: token}}}}}}`), &o.Object); err != nil {
+			t.Fatal(err)
+		}
+		return render.Object{Unstructured: o}
+	}
+	both := []render.Object{inGit("old"), inGit("new")}
+	read := func(inUse []render.Object, own render.Object) {
+		t.Helper()
+		resolver, err := c.Stores.For(app, []render.Object{own}, inUse)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := resolver.Resolve(t.Context(), []external.Request{{Namespace: "ns", Store: v1alpha1.StoreReference{Name: "g"}, Ref: providers.Ref{Key: "k"}}})[0]
+		if a.Err != nil {
+			t.Fatal(a.Err)
+		}
+	}
+	opened := func() (all []*store.Opened) {
+		for _, owner := range slices.Sorted(maps.Keys(c.Stores.held)) {
+			all = append(all, c.Stores.held[owner].opened)
+		}
+		return all
+	}
+	read(both, both[0])
+	read(both, both[1])
+	before := opened()
+	for range 3 {
+		read(both, both[0])
+		read(both, both[1])
+	}
+	if after := opened(); len(before) != 2 || !slices.Equal(before, after) {
+		t.Errorf("opened %v and then %v, want both to stay open", before, after)
+	}
+	read(both[1:], both[1])
+	if after := opened(); len(after) != 1 {
+		t.Errorf("%d stores are open, want the one of the revision that is left", len(after))
+	}
 }
 
 func readyReason(s v1alpha1.SecretStoreStatus) string {

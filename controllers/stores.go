@@ -3,8 +3,12 @@ package controllers
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"hash/fnv"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 
@@ -74,35 +78,54 @@ func newStores(s *Stores) *Stores {
 // ApplySet has such a name.
 const storeOwner = "store/"
 
+// ownerOf names a store. Those in Git are told apart by what they say: two
+// revisions of one may be in use at once.
 func ownerOf(application types.NamespacedName, s store.Store) string {
 	owner := storeOwner + string(s.Kind) + "/" + s.Key().String()
-	if s.Private {
-		return owner + "@" + application.String()
+	if !s.Private {
+		return owner
 	}
-	return owner
+	spec, err := json.Marshal(s.Spec)
+	if err != nil {
+		spec = nil // they take turns then
+	}
+	h := fnv.New64a()
+	_, _ = h.Write(spec)
+	return fmt.Sprintf("%s@%s#%x", owner, application, h.Sum64())
 }
 
 var _ store.Stores = (*Stores)(nil)
 
 // For implements Resolvers. What a store in Git lacks is an error, whether it
 // is used or not: it would be one as soon as it is.
-func (s *Stores) For(app *v1alpha1.Application, stores []render.Object) (external.Resolver, error) {
-	application := client.ObjectKeyFromObject(app)
-	var git []store.Store
-	for _, o := range stores {
-		if !store.IsStore(o) {
-			continue
-		}
-		st, err := store.FromGit(o, app.Namespace, cmp.Or(app.Spec.Destination.Namespace, app.Namespace))
-		if err != nil {
-			return nil, err
-		}
-		git = append(git, st)
+func (s *Stores) For(app *v1alpha1.Application, stores, inUse []render.Object) (external.Resolver, error) {
+	git, err := fromGit(app, stores)
+	if err != nil {
+		return nil, err
 	}
-	s.leave(application, git)
+	others, _ := fromGit(app, inUse) // one that was refused is not open
+	application := client.ObjectKeyFromObject(app)
+	s.leave(application, slices.Concat(git, others))
 	return &store.Resolver{
 		Application: application, Git: git, Stores: s, Namespaces: s.Namespaces, MaxStaleness: maxStaleness(app), Clock: s.Clock,
 	}, nil
+}
+
+// fromGit reads the stores among objects. Of one that is refused it returns the
+// error, and the others nevertheless.
+func fromGit(app *v1alpha1.Application, objects []render.Object) (stores []store.Store, err error) {
+	for _, o := range objects {
+		if !store.IsStore(o) {
+			continue
+		}
+		st, refused := store.FromGit(o, app.Namespace, cmp.Or(app.Spec.Destination.Namespace, app.Namespace))
+		if refused != nil {
+			err = refused
+			continue
+		}
+		stores = append(stores, st)
+	}
+	return stores, err
 }
 
 // Cluster implements store.Stores.

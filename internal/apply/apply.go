@@ -89,6 +89,8 @@ type Item struct {
 	Defined bool
 	// Housed: its namespace is created by another item.
 	Housed bool
+	// Brings is the kind that a CustomResourceDefinition defines, else empty.
+	Brings schema.GroupKind
 
 	claim *claim // what must hold for it to be sent; nil where it is ours
 	// scaled: an autoscaler was seen to own its replicas. The watch does not

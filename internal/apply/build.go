@@ -29,14 +29,26 @@ import (
 // Build turns rendered objects into items. A kind that neither the API server
 // nor a CustomResourceDefinition among the objects knows is a Wait.
 func (e *Engine) Build(t Target, objects []render.Object) ([]Item, error) {
+	return e.BuildBeside(t, nil, objects)
+}
+
+// BuildBeside is Build where some items are there already and stay as they are.
+// They come first in what it returns.
+func (e *Engine) BuildBeside(t Target, there []Item, objects []render.Object) ([]Item, error) {
 	b := builder{target: t, mapper: e.mapper, applySet: t.ApplySet(), digest: e.digest, defined: definedKinds(objects), created: map[string]bool{}}
 	for _, o := range objects {
 		if o.GroupVersionKind().GroupKind() == kindNamespace {
 			b.created[o.GetName()] = true
 		}
 	}
-	items := make([]Item, 0, len(objects))
-	seen := make(map[ID]render.Origin, len(objects))
+	items := append(make([]Item, 0, len(there)+len(objects)), there...)
+	seen := make(map[ID]render.Origin, cap(items))
+	for _, item := range there {
+		seen[item.ID] = item.Origin
+		if item.ID.GroupKind == kindNamespace {
+			b.created[item.ID.Name] = true
+		}
+	}
 	for _, o := range objects {
 		item, err := b.item(o)
 		if err != nil {
@@ -49,7 +61,7 @@ func (e *Engine) Build(t Target, objects []render.Object) ([]Item, error) {
 		seen[item.ID] = item.Origin
 		items = append(items, item)
 	}
-	if err := checkWaves(items, objects); err != nil {
+	if err := checkWaves(items); err != nil {
 		return nil, err
 	}
 	return items, checkRuns(items)
@@ -78,15 +90,14 @@ func definedKinds(objects []render.Object) map[schema.GroupVersionKind]definitio
 		if o.GroupVersionKind().GroupKind() != kindCRD {
 			continue
 		}
-		group, _, _ := unstructured.NestedString(o.Object, "spec", "group")
-		kind, _, _ := unstructured.NestedString(o.Object, "spec", "names", "kind")
+		brought := brings(o)
 		plural, _, _ := unstructured.NestedString(o.Object, "spec", "names", "plural")
 		scope, _, _ := unstructured.NestedString(o.Object, "spec", "scope")
 		versions, _, _ := unstructured.NestedSlice(o.Object, "spec", "versions")
 		for _, v := range versions {
 			version, _ := v.(map[string]any)
 			name, _ := version["name"].(string)
-			defined[schema.GroupVersionKind{Group: group, Version: name, Kind: kind}] =
+			defined[brought.WithVersion(name)] =
 				definition{plural: plural, namespaced: scope == "Namespaced"}
 		}
 	}
@@ -143,6 +154,7 @@ func (b *builder) item(o render.Object) (Item, error) {
 		HasTokens: holdsTokens(own.Object),
 		Brought:   brought,
 		Defined:   b.defines(gvk),
+		Brings:    brings(o),
 		Housed:    b.created[own.GetNamespace()],
 		path:      objectPath(resource, own.GetNamespace(), own.GetName()),
 		body:      body,

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/failure"
@@ -42,16 +43,14 @@ func waveOfMember(annotation string) int32 {
 
 // checkWaves refuses objects that come before what they cannot be without: the
 // definition of their kind, or their namespace.
-func checkWaves(items []Item, objects []render.Object) error {
+func checkWaves(items []Item) error {
 	needed := map[string]Item{} // by what it brings
-	for i, item := range items {
+	for _, item := range items {
 		switch item.ID.GroupKind {
 		case kindNamespace:
 			needed["namespace "+item.ID.Name] = item
 		case kindCRD:
-			group, _, _ := unstructured.NestedString(objects[i].Object, "spec", "group")
-			kind, _, _ := unstructured.NestedString(objects[i].Object, "spec", "names", "kind")
-			needed["kind "+kind+"."+group] = item
+			needed["kind "+item.Brings.Kind+"."+item.Brings.Group] = item
 		}
 	}
 	for _, item := range items {
@@ -63,6 +62,16 @@ func checkWaves(items []Item, objects []render.Object) error {
 		}
 	}
 	return nil
+}
+
+// brings is the kind that a CustomResourceDefinition defines.
+func brings(o render.Object) schema.GroupKind {
+	if o.GroupVersionKind().GroupKind() != kindCRD {
+		return schema.GroupKind{}
+	}
+	group, _, _ := unstructured.NestedString(o.Object, "spec", "group")
+	kind, _, _ := unstructured.NestedString(o.Object, "spec", "names", "kind")
+	return schema.GroupKind{Group: group, Kind: kind}
 }
 
 // NextWave splits items into those of the lowest sync wave and the later ones.

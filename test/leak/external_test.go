@@ -1,6 +1,7 @@
 package leak
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -132,6 +133,17 @@ func externals() map[string]scenario {
 			p.until("an event of the correction", p.corrected)
 			p.write(map[string]string{"more.yaml": p.provided("more")})
 		}},
+		"values that change behind a refused revision": {v1alpha1.ReasonRenderFailed, func(p *play) {
+			p.refused(func() string { return p.provided("good") }, func() { p.provided("good") })
+			p.until("the new values of what is in place", p.says(`{.status.history[0].reason}`, v1alpha1.SyncSecret))
+		}},
+		"values that cannot be behind a refused revision": {v1alpha1.ReasonRenderFailed, func(p *play) {
+			p.refused(func() string {
+				p.keep("k", "anything")
+				return "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: good}\nspec:\n" + fromK
+			}, func() { p.keep("k", p.value("provided")+strings.Repeat("x", 1<<20)) })
+			p.until("what is wrong with the new values of what is in place", p.says(`{.status.conditions[?(@.type=="SecretsReady")].message}`, "good.yaml"))
+		}},
 		"a token that a store is not let in with": {v1alpha1.ReasonStoreInvalid, func(p *play) {
 			p.external()
 			p.secretBeside("beside", "token", p.value("token"), nil)
@@ -140,6 +152,19 @@ func externals() map[string]scenario {
 				"apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: es}\nspec:\n  secretStoreRef: {name: here}\n" + fromK})
 		}},
 	}
+}
+
+// refused puts a manifest in place and then pushes a revision that cannot be.
+// After a change at the provider values are asked for again.
+func (p *play) refused(manifest func() string, change func()) {
+	p.external()
+	p.write(map[string]string{"good.yaml": manifest()})
+	p.wait(v1alpha1.ReasonSucceeded, p.push())
+	p.write(map[string]string{"bad.yaml": "kind: ["})
+	p.push()
+	p.wait(v1alpha1.ReasonRenderFailed, "")
+	change()
+	p.refresh()
 }
 
 // outage takes the store away from values that are in use.
@@ -151,8 +176,25 @@ func outage(p *play) {
 	if err := os.Rename(p.values(), p.values()+".away"); err != nil {
 		p.t.Fatal(err)
 	}
+	p.refresh()
+	p.wait(v1alpha1.ReasonValuesStale, "")
+}
+
+// refresh asks for all values to be read again.
+func (p *play) refresh() {
+	p.t.Helper()
 	if _, err := sandbox.Kubectl(p.t.Context(), "", "annotate", "application", "app", "-n", p.ns, v1alpha1.AnnotationRefreshRequestedAt+"=now"); err != nil {
 		p.t.Fatal(err)
 	}
-	p.wait(v1alpha1.ReasonValuesStale, "")
+}
+
+// says checks that the Application has a text at a JSONPath.
+func (p *play) says(path, text string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		out, err := sandbox.Kubectl(ctx, "", "get", "application", "app", "-n", p.ns, "-o", "jsonpath="+path)
+		if err == nil && !strings.Contains(out, text) {
+			err = fmt.Errorf("%s is %q", path, out)
+		}
+		return err
+	}
 }
