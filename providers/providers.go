@@ -45,7 +45,8 @@ type Provider interface {
 	Get(ctx context.Context, refs []Ref) ([]Result, error)
 }
 
-// Query says which keys to find; all that is set must hold.
+// Query says which keys to find; all that is set must hold, and where nothing
+// is, all are found.
 type Query struct {
 	// Path under which to look, in the provider's own words.
 	Path string

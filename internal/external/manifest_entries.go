@@ -125,8 +125,8 @@ func readSearch(n *node) *search {
 	s.query.Path, s.query.Tags, s.query.Name = n.text("path"), n.dict("tags"), name.text("regexp")
 	name.expression("regexp")
 	name.done()
-	if s.query.Path == "" && s.query.Name == "" && len(s.query.Tags) == 0 {
-		n.problem(n.path, "set name.regexp or tags", "says nothing to find by")
+	if name == nil && s.query.Path == "" && len(s.query.Tags) == 0 { // a name without an expression is any
+		n.problem(n.path, "set name or tags", "says nothing to find by")
 	}
 	n.done()
 	return s

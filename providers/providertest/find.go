@@ -73,7 +73,13 @@ func findByName(_ *testing.T, tr *trial) {
 	tr.wantKeys(f, providers.Query{Name: "^db-(one|two)-" + tr.name + "$"}, two)
 	tr.wantKeys(f, providers.Query{Name: tr.name}, all) // not anchored
 	tr.wantKeys(f, providers.Query{Name: "nothing-" + tr.name}, nil)
-	_, err := tr.find(f, providers.Query{Name: "a(b"})
+	everything, err := tr.find(f, providers.Query{})
+	for key := range all {
+		if err != nil || !slices.Contains(everything, key) {
+			tr.t.Errorf("Find of everything lacks %q: %v", key, err)
+		}
+	}
+	_, err = tr.find(f, providers.Query{Name: "a(b"})
 	tr.wantKind(err, providers.ErrInvalid)
 }
 

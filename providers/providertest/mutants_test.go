@@ -115,6 +115,12 @@ func mutants() map[string]mutant {
 			slices.Reverse(keys)
 			return keys, err
 		}},
+		"an empty query finds nothing": {find: func(ctx context.Context, next store, q providers.Query) ([]string, error) {
+			if q.Path == "" && q.Name == "" && len(q.Tags) == 0 {
+				return nil, nil
+			}
+			return next.Find(ctx, q)
+		}},
 		"the query is ignored": {find: func(ctx context.Context, next store, _ providers.Query) ([]string, error) {
 			return next.Find(ctx, providers.Query{})
 		}},
