@@ -42,14 +42,15 @@ func placeOf(u external.Use) place { return place{u.Store, u.Ref.Key, u.Version}
 func (r *run) changesTo(uses external.Uses) changes {
 	c := changes{at: map[place]time.Time{}, news: map[v1alpha1.StoreReference]int{}}
 	before, tokens := r.valuesBefore()
+	changed := map[place]bool{}
 	for _, u := range uses.Values {
 		p := placeOf(u)
-		if _, seen := c.at[p]; seen || u.Token == "" {
+		if u.Token == "" || changed[p] {
 			continue
 		}
 		at, known := before[p]
-		if token := tokens[p]; !known || token != "" && token != u.Token {
-			at = r.now.Truncate(time.Second)
+		if held := tokens[p]; !known || held != nil && !held[u.Token] {
+			at, changed[p] = r.now.Truncate(time.Second), true
 			c.news[u.Store]++
 		}
 		c.at[p] = at
@@ -70,11 +71,18 @@ func (r *run) valuesChanged(w *wanted) bool {
 	return s != nil && len(s.References) > 0 && s.MoreReferences == 0 && len(w.material.changes.news) > 0
 }
 
-func (r *run) valuesBefore() (map[place]time.Time, map[place]secret.Token) {
+// valuesBefore are times and tokens of what was in use before. One place may have
+// several tokens: of a value and what describes it, of one that is kept and one
+// that is read again, of two namespaces.
+func (r *run) valuesBefore() (map[place]time.Time, map[place]map[secret.Token]bool) {
 	if w := r.memory.wanted; w != nil && w.material != nil {
-		tokens := map[place]secret.Token{}
+		tokens := map[place]map[secret.Token]bool{}
 		for _, u := range w.material.uses.Values {
-			tokens[placeOf(u)] = u.Token
+			p := placeOf(u)
+			if tokens[p] == nil {
+				tokens[p] = map[secret.Token]bool{}
+			}
+			tokens[p][u.Token] = true
 		}
 		return w.material.changes.at, tokens
 	}
