@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	kjson "sigs.k8s.io/json"
 
@@ -48,22 +49,23 @@ func FromGit(o render.Object, applicationNamespace, defaultNamespace string) (St
 	if s.Kind == v1alpha1.KindSecretStore {
 		s.Namespace = cmp.Or(o.GetNamespace(), defaultNamespace)
 	}
-	return s, s.read(o)
+	return s, s.read(o, settle)
 }
 
 // ForCluster reads a store, for which IsStore holds, as the store of the cluster
-// that it is once it is applied as one of gitseal's own. What it names is in
-// home. The error is as that of FromGit.
+// that it is once it is applied as one of gitseal's own, where nothing is
+// settled for it. What it names is in home. The error is as that of FromGit.
 func ForCluster(o render.Object, home string) (Store, error) {
 	s := Store{Kind: v1alpha1.StoreKind(o.GetKind()), Name: o.GetName(), Origin: o.Origin.String(), Home: home}
 	if s.Kind == v1alpha1.KindSecretStore {
 		s.Namespace = home
 	}
-	return s, s.read(o)
+	return s, s.read(o, func(*Store) {})
 }
 
-// read takes the spec of an object, and validates it.
-func (s *Store) read(o render.Object) error {
+// read takes the spec of an object, settles it where it is of
+// external-secrets.io, and validates it.
+func (s *Store) read(o render.Object, settle func(*Store)) error {
 	kind := o.GroupVersionKind()
 	foreign := kind.Group == ExternalSecretsGroup
 	if v := kind.Version; foreign && v != "v1" && v != "v1beta1" || !foreign && v != v1alpha1.GroupVersion.Version {
@@ -80,15 +82,17 @@ func (s *Store) read(o render.Object) error {
 		return err
 	}
 	if foreign {
-		s.settle()
+		settle(s)
 	}
 	setDefaults(&s.Spec.Provider)
 	return s.Validate()
 }
 
 // settle drops what external-secrets.io does not look at: conditions of a
-// SecretStore, and the second of two tokens where it knows which one to take.
-func (s *Store) settle() {
+// SecretStore, and the second of two tokens where it knows which one to take. It
+// bounds what is bounded there by nothing.
+func settle(s *Store) {
+	bound(s.Spec.RetrySettings)
 	if s.Kind == v1alpha1.KindSecretStore {
 		s.Spec.Conditions = nil
 	}
@@ -101,6 +105,22 @@ func (s *Store) settle() {
 	}
 	if j := v.Auth.JWT; j != nil && j.SecretRef != nil {
 		j.KubernetesServiceAccountToken = nil
+	}
+}
+
+// bound cuts retries to what a store of gitseal's own may say.
+func bound(r *v1alpha1.StoreRetrySettings) {
+	if r == nil {
+		return
+	}
+	if r.MaxRetries != nil {
+		r.MaxRetries = new(min(*r.MaxRetries, maxRetries))
+	}
+	if r.RetryInterval == nil {
+		return
+	}
+	if d, err := time.ParseDuration(*r.RetryInterval); err == nil {
+		r.RetryInterval = new(min(d, maxRetryInterval).String())
 	}
 }
 

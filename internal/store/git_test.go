@@ -44,15 +44,16 @@ provider:
 
 func TestStoresInGitThatAreUnderstood(t *testing.T) {
 	tests := map[string]struct{ apiVersion, kind, spec string }{
-		"Vault with a token":        {eso, "SecretStore", vaultToken},
-		"an older version":          {"external-secrets.io/v1beta1", "SecretStore", vaultToken},
-		"for the cluster":           {eso, "ClusterSecretStore", vaultToken},
-		"of gitseal's own":          {"gitseal.dev/v1alpha1", "SecretStore", vaultToken},
-		"the namespace it is in":    {eso, "ClusterSecretStore", strings.ReplaceAll(vaultToken, "{name", "{namespace: team, name")},
-		"left to gitseal by name":   {eso, "SecretStore", "controller: gitseal\n" + vaultToken},
-		"seconds between checks":    {eso, "SecretStore", "refreshInterval: 60\n" + vaultToken},
-		"a duration between checks": {eso, "SecretStore", "refreshInterval: 1m\n" + vaultToken},
-		"retries":                   {eso, "SecretStore", "retrySettings: {maxRetries: 5, retryInterval: 10s}\n" + vaultToken},
+		"Vault with a token":                              {eso, "SecretStore", vaultToken},
+		"an older version":                                {"external-secrets.io/v1beta1", "SecretStore", vaultToken},
+		"for the cluster":                                 {eso, "ClusterSecretStore", vaultToken},
+		"of gitseal's own":                                {"gitseal.dev/v1alpha1", "SecretStore", vaultToken},
+		"the namespace it is in":                          {eso, "ClusterSecretStore", strings.ReplaceAll(vaultToken, "{name", "{namespace: team, name")},
+		"left to gitseal by name":                         {eso, "SecretStore", "controller: gitseal\n" + vaultToken},
+		"seconds between checks":                          {eso, "SecretStore", "refreshInterval: 60\n" + vaultToken},
+		"a duration between checks":                       {eso, "SecretStore", "refreshInterval: 1m\n" + vaultToken},
+		"retries":                                         {eso, "SecretStore", "retrySettings: {maxRetries: 5, retryInterval: 10s}\n" + vaultToken},
+		"more and longer retries than gitseal does":       {eso, "SecretStore", "retrySettings: {maxRetries: 50, retryInterval: 10m}\n" + vaultToken},
 		"conditions of a SecretStore, which mean nothing": {eso, "SecretStore", "conditions: [{namespaces: [x]}]\n" + vaultToken},
 		"AWS with keys": {eso, "SecretStore", `
 provider:
@@ -145,6 +146,20 @@ func TestStoresForTheCluster(t *testing.T) {
 	}
 	if _, err := store.ForCluster(parse(t, eso, "ClusterSecretStore", strings.ReplaceAll(vaultToken, "{name", "{namespace: team, name")), "gitseal-system"); err == nil {
 		t.Error("a ClusterSecretStore names a Secret of another namespace")
+	}
+	// What is only understood in a store of external-secrets.io has to be
+	// changed with it.
+	for name, spec := range map[string]string{
+		"two tokens":   "provider: {vault: {server: https://v, auth: {kubernetes: {role: r, serviceAccountRef: {name: sa}, secretRef: {name: t, key: token}}}}}",
+		"conditions":   "conditions: [{namespaces: [x]}]\n" + vaultToken,
+		"many retries": "retrySettings: {maxRetries: 50}\n" + vaultToken,
+	} {
+		if _, err := store.ForCluster(parse(t, eso, "SecretStore", spec), "team"); err == nil {
+			t.Errorf("a SecretStore of gitseal's own may have %s", name)
+		}
+		if _, err := store.FromGit(parse(t, eso, "SecretStore", spec), "team", "team"); err != nil {
+			t.Errorf("a SecretStore with %s: %v", name, err)
+		}
 	}
 }
 

@@ -21,6 +21,9 @@ const (
 	// minRefresh keeps a store from being asked without end.
 	minRefresh = 10 * time.Second
 	maxRefresh = 365 * 24 * time.Hour
+
+	maxRetries       = 10
+	maxRetryInterval = time.Minute
 )
 
 // Validate looks for what the schema cannot tell, and for a store in Git, which
@@ -85,11 +88,11 @@ func (s Store) checkRetries() error {
 		return nil
 	}
 	if r.RetryInterval != nil {
-		if d, err := time.ParseDuration(*r.RetryInterval); err != nil || d < 0 || d > time.Minute {
+		if d, err := time.ParseDuration(*r.RetryInterval); err != nil || d < 0 || d > maxRetryInterval {
 			return s.invalid("spec.retrySettings.retryInterval must be a duration of at most 1m, such as 500ms")
 		}
 	}
-	if r.MaxRetries != nil && (*r.MaxRetries < 0 || *r.MaxRetries > 10) {
+	if r.MaxRetries != nil && (*r.MaxRetries < 0 || *r.MaxRetries > maxRetries) {
 		return s.invalid("spec.retrySettings.maxRetries must be between 0 and 10")
 	}
 	return nil
