@@ -203,8 +203,8 @@ func (b *builder) finish(ctx context.Context, s *source, values map[string]secre
 		return
 	}
 	b.known(values)
-	for key, v := range values {
-		if values[key], err = decoded(v, end.decode, end.failNull); err != nil {
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		if values[key], err = decoded(values[key], end.decode, end.failNull); err != nil {
 			b.fail(s.path, problemf("correct the value at the provider, or decodingStrategy", "the value of %q %s", shorten(key), err))
 			return
 		}

@@ -27,6 +27,7 @@ func cages() *vaults {
 		text: map[string]string{
 			"raw": canary, "json": fmt.Sprintf(`{"a": %s, "b/c": %s, "b c": "x", "o": {"a": 1}}`, quoted, quoted),
 			"one": fmt.Sprintf(`{"a": %s}`, quoted), "two": fmt.Sprintf(`{"a": %s}`, quoted), "bad": "{" + canary,
+			"many": fmt.Sprintf(`{"h": %[1]s, "g": %[1]s, "f": %[1]s, "e": %[1]s, "d": %[1]s, "c": %[1]s, "b": %[1]s, "a": %[1]s}`, quoted),
 			"list": fmt.Sprintf(`[%s]`, quoted), "nul": canary + "\x00", "big": strings.Repeat(canary, 50_000),
 			"odd": fmt.Sprintf(`{"ü": %s, "": "dropped"}`, quoted), "long": fmt.Sprintf(`{"%s": %s}`, strings.Repeat("k", 254), quoted),
 		},
@@ -88,7 +89,7 @@ func refusals() map[string]refusal {
 		"binary entries as JSON":      data("entries", "key: bin", `spec.data[0]: key "bin" of SecretStore "entries" holds bytes that are no text, so that it cannot be written as JSON`+atProvider),
 		"metadata that is none":       data("text", "key: raw, metadataPolicy: Fetch, property: a", `spec.data[0]: property "a" of key "raw" of SecretStore "text" is no JSON object`+atProvider),
 		"no base64":                   data("text", "key: raw, decodingStrategy: Base64", `spec.data[0]: key "raw" of SecretStore "text" is no base64`+atProvider),
-		"no base64 among many":        extract("text", "key: one, decodingStrategy: Base64URL", `spec.dataFrom[0]: the value of "a" is no base64: correct the value at the provider, or decodingStrategy`),
+		"no base64 among many":        extract("text", "key: many, decodingStrategy: Base64URL", `spec.dataFrom[0]: the value of "a" is no base64: correct the value at the provider, or decodingStrategy`),
 		"a null byte":                 data("text", "key: nul, nullBytePolicy: Fail", `spec.data[0]: key "nul" of SecretStore "text" holds a null byte, which nullBytePolicy Fail refuses`+atProvider),
 		"two keys of one converted":   extract("text", "key: json", `spec.dataFrom[0]: conversion makes "b_c" of both "b c" and "b/c": have a rewrite tell them apart`),
 		"a key no Secret takes":       extract("text", "key: odd", `spec.dataFrom[0]: a key is "ü", which no Secret takes as a key: rewrite it to letters, digits, '-', '_' and '.'`),

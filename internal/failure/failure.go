@@ -78,8 +78,8 @@ func Stallf(reason, format string, args ...any) *Error {
 }
 
 // From returns the failure in err's chain, or wraps err as a Fail with the
-// reason given. Several failures joined become one: the first decides class,
-// reason and hint, and a few more are named.
+// reason given. Several failures joined become one: the first decides class and
+// reason, its hint stands behind its own text, and a few more are named.
 func From(err error, reason string) *Error {
 	all := collect(err, nil)
 	switch {
@@ -89,7 +89,7 @@ func From(err error, reason string) *Error {
 		return all[0]
 	}
 	first := *all[0]
-	first.err = &several{all: all}
+	first.err, first.Hint = &several{all: all}, ""
 	return &first
 }
 
@@ -100,15 +100,13 @@ type several struct{ all []*Error }
 
 func (s *several) Error() string {
 	var b strings.Builder
-	for i, e := range s.all {
-		if i == maxNamed {
+	b.WriteString(s.all[0].Message())
+	for i, e := range s.all[1:] {
+		if i+1 == maxNamed {
 			fmt.Fprintf(&b, "; and %d more", len(s.all)-maxNamed)
 			break
 		}
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		b.WriteString(e.Error())
+		b.WriteString("; " + e.Error())
 	}
 	return b.String()
 }

@@ -24,9 +24,9 @@ func TestFromFindsTheFailureThatDecides(t *testing.T) {
 		"plain errors joined stay together":             {errors.Join(boom, context.Canceled), failure.Fail, "Default", "boom\ncontext canceled"},
 		"a failure among plain errors decides":          {errors.Join(boom, stall), failure.Stall, "Bad", "first: mend it"},
 		"the first of several decides and all are named": {
-			errors.Join(stall, failure.Waitf("Other", "second")), failure.Stall, "Bad", "first; second: mend it"},
+			errors.Join(stall, failure.Waitf("Other", "second").WithHint("wait")), failure.Stall, "Bad", "first: mend it; second"},
 		"repetitions are named once": {
-			errors.Join(stall, failure.Stallf("Bad", "first"), failure.Failf("Other", "second")), failure.Stall, "Bad", "first; second: mend it"},
+			errors.Join(stall, failure.Stallf("Bad", "first"), failure.Failf("Other", "second")), failure.Stall, "Bad", "first: mend it; second"},
 		"many are counted": {
 			errors.Join(failure.Failf("R", "1"), failure.Failf("R", "2"), failure.Failf("R", "3"), failure.Failf("R", "4"), failure.Failf("R", "5")),
 			failure.Fail, "R", "1; 2; 3; and 2 more"},
