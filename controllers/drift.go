@@ -68,7 +68,15 @@ func (r *ApplicationReconciler) examine(ctx context.Context, run *run, w *wanted
 // tell gives one event for each of drifts, up to a bound.
 func (r *ApplicationReconciler) tell(run *run, reason, what string, drifts []apply.Drift) {
 	for _, d := range drifts[:min(len(drifts), maxDrift)] {
-		r.Recorder.Eventf(run.app, nil, corev1.EventTypeNormal, reason, "Drift", "%s", condition.Shorten(run.redact(what+driftText(d))))
+		r.Recorder.Eventf(run.app, run.about(d), corev1.EventTypeNormal, reason, "Drift", "%s", condition.Shorten(run.redact(what+driftText(d))))
+	}
+}
+
+// about is what an event of drift concerns besides the Application. Of events
+// that differ in their text only, the recorder would keep the first.
+func (r *run) about(d apply.Drift) *corev1.ObjectReference {
+	return &corev1.ObjectReference{
+		Kind: d.ID.Kind, Namespace: d.ID.Namespace, Name: d.ID.Name, FieldPath: r.redact(strings.Join(d.Fields, ", ")),
 	}
 }
 

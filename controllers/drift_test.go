@@ -8,7 +8,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	clientfake "k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/tools/events"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/apply"
@@ -55,6 +58,39 @@ func TestContestedObjectsAreListedOnceAndUpToABound(t *testing.T) {
 	if run.reportDrift(); len(run.app.Status.Drift) != 0 || meta.FindStatusCondition(run.app.Status.Conditions, v1alpha1.ConditionDrifted) != nil {
 		t.Error("drift is still told once there is none")
 	}
+}
+
+// Two objects that drifted at once are two events, and so are two fields of
+// one, though they are told of one Application as it is.
+func TestEachDriftIsAnEventOfItsOwn(t *testing.T) {
+	d := newDesk(t)
+	cluster := clientfake.NewClientset()
+	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: cluster.EventsV1()})
+	t.Cleanup(broadcaster.Shutdown)
+	if err := broadcaster.StartRecordingToSinkWithContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.Recorder = broadcaster.NewRecorder(d.Client.Scheme(), reporter)
+	other := fought(1)
+	other.Fields = []string{"data.other"}
+	d.tell(d.begin(d.read(t)), "Corrected", "Corrected drift of ", []apply.Drift{fought(1), other, fought(2)})
+	want := []string{
+		`Corrected drift of ConfigMap "c01" in namespace "ns": data.k, changed by field manager "other"`,
+		`Corrected drift of ConfigMap "c01" in namespace "ns": data.other, changed by field manager "other"`,
+		`Corrected drift of ConfigMap "c02" in namespace "ns": data.k, changed by field manager "other"`,
+	}
+	soon(t, func() bool {
+		list, err := cluster.EventsV1().Events("ns").List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var notes []string
+		for _, e := range list.Items {
+			notes = append(notes, e.Note)
+		}
+		slices.Sort(notes)
+		return slices.Equal(notes, want)
+	})
 }
 
 func TestTextsOfDrift(t *testing.T) {
