@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +15,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 )
@@ -141,6 +144,13 @@ func (r *refused) quoteSecrets() {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { _, _ = sandbox.Kubectl(cleanupContext(), "", "delete", "validatingwebhookconfiguration", r.ns) })
+	eventually(r.t, "the webhook in place", func(ctx context.Context) error {
+		err := sandbox.Client.Create(ctx, &corev1.Secret{ObjectMeta: meta1("db", r.ns)}, client.DryRunAll)
+		if err == nil {
+			return errors.New("nothing is refused yet")
+		}
+		return nil
+	})
 }
 
 func quoteAndDeny(w http.ResponseWriter, request *http.Request) {

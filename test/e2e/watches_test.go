@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -60,6 +61,15 @@ func TestARightThatIsRevokedAndGivenBack(t *testing.T) {
 	commit := s.push("first")
 	s.waitReady(commit)
 	s.kubectl("", "-n", s.ns, "delete", "rolebinding", "deployer")
+	eventually(t, "the right gone", func(ctx context.Context) error {
+		review := &authorizationv1.SubjectAccessReview{}
+		review.Spec.User = "system:serviceaccount:" + s.ns + ":deployer"
+		review.Spec.ResourceAttributes = &authorizationv1.ResourceAttributes{Namespace: s.ns, Verb: "patch", Resource: "configmaps"}
+		if err := sandbox.Client.Create(ctx, review); err != nil || review.Status.Allowed {
+			return fmt.Errorf("allowed: %t, %w", review.Status.Allowed, err)
+		}
+		return nil
+	})
 	s.by("mallory", "configmap", "a", `{"data":{"key":"by hand"}}`)
 	s.waitRefused(v1alpha1.ReasonForbidden)
 	s.wantConfigKey("a", "key", "by hand")

@@ -91,9 +91,9 @@ func webhooks(t *testing.T, provider, outcome string) int {
 	return 0
 }
 
-// One test, because the Secret is the operator's only one.
+// One test, because the Secret is the operator's only one. It runs alone,
+// because it looks at how quick the operator is, and how large.
 func TestAWebhookMakesTheOperatorLook(t *testing.T) {
-	t.Parallel()
 	s := newStory(t, "pushed")
 	s.app.Spec.Source.Git.Interval.Duration = time.Hour
 	s.write(map[string]string{"c.yaml": configMap("c", "one")})

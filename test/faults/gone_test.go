@@ -107,9 +107,7 @@ func fullScratch(t *testing.T, name string, fill func(*testing.T) (empty func())
 
 	commit = s.push(someConfigs(2, "2"))
 	s.waitRefused(v1alpha1.ReasonSourceUnavailable, "scratch", "has room")
-	if err := s.sees(v1alpha1.ReasonSourceUnavailable, "scratch"); err != nil {
-		t.Error(err)
-	}
+	s.sees(v1alpha1.ReasonSourceUnavailable, "scratch")
 	if after := s.configs(); !maps.Equal(before, after) {
 		t.Errorf("objects are %v, were %v", after, before)
 	}

@@ -263,22 +263,26 @@ func (s *story) waitValue(name, value string) {
 	})
 }
 
-// sees reports whether the namespace has an event about the Application.
-func (s *story) sees(reason string, words ...string) error {
-	var all corev1.EventList
-	if err := sandbox.Client.List(s.t.Context(), &all, client.InNamespace(s.ns)); err != nil {
-		return err
-	}
-	for _, e := range all.Items {
-		told := e.InvolvedObject.Kind == "Application" && e.Reason == reason
-		for _, w := range words {
-			told = told && strings.Contains(e.Message, w)
+// sees waits until the namespace has an event about the Application. Events
+// follow the status, by a way of their own.
+func (s *story) sees(reason string, words ...string) {
+	s.t.Helper()
+	eventually(s.t, "event "+reason, func(ctx context.Context) error {
+		var all corev1.EventList
+		if err := sandbox.Client.List(ctx, &all, client.InNamespace(s.ns)); err != nil {
+			return err
 		}
-		if told {
-			return nil
+		for _, e := range all.Items {
+			told := e.InvolvedObject.Kind == "Application" && e.Reason == reason
+			for _, w := range words {
+				told = told && strings.Contains(e.Message, w)
+			}
+			if told {
+				return nil
+			}
 		}
-	}
-	return fmt.Errorf("no event %s with %q", reason, words)
+		return fmt.Errorf("no event %s with %q", reason, words)
+	})
 }
 
 func configMap(name, value string) string {

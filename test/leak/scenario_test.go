@@ -1,8 +1,10 @@
 package leak
 
 import (
+	"context"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -12,6 +14,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 )
@@ -301,6 +304,13 @@ func quoted(p *play) {
 	if err := sandbox.Client.Create(p.t.Context(), hook); err != nil {
 		p.t.Fatal(err)
 	}
+	p.until("the webhook in place", func(ctx context.Context) error {
+		s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: p.ns, Name: "db"}}
+		if err := sandbox.Client.Create(ctx, s, client.DryRunAll); err == nil {
+			return errors.New("nothing is refused yet")
+		}
+		return nil
+	})
 	p.encrypt("db.yaml", p.secret("db", nil))
 }
 
