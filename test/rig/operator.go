@@ -3,6 +3,7 @@ package rig
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -64,12 +65,11 @@ func (r *Rig) StartOperatorAs(ctx context.Context, how Launch) (*Operator, error
 	if how.Program == "" {
 		how.Program = r.Bin("gitseal-controller")
 	}
-	var metrics, health, webhooks string
-	for _, address := range []*string{&metrics, &health, &webhooks} {
-		if *address, err = freeAddress(); err != nil {
-			return nil, err
-		}
+	addresses, err := freeAddresses(3)
+	if err != nil {
+		return nil, err
 	}
+	metrics, health, webhooks := addresses[0], addresses[1], addresses[2]
 	o := &Operator{
 		LogFile: filepath.Join(dir, "log"), Scratch: filepath.Join(dir, "scratch"), Temp: filepath.Join(dir, "tmp"),
 		MetricsURL: "http://" + metrics + "/metrics", WebhookURL: "http://" + webhooks, ended: make(chan error, 1),
@@ -186,11 +186,26 @@ func (o *Operator) Thaw() error { return o.command.Process.Signal(syscall.SIGCON
 // Pid is the operator's process id.
 func (o *Operator) Pid() int { return o.command.Process.Pid }
 
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// The ports are taken from below the range out of which the kernel serves
+// whoever wants any: those could take a port between our look and its use.
+const (
+	firstPort = 10000
+	lastPort  = 20000
+	portTries = 100
+)
+
+// freeAddresses returns addresses of loopback that nobody listens on.
+func freeAddresses(count int) (addresses []string, err error) {
+	for range portTries {
+		if len(addresses) == count {
+			return addresses, nil
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", firstPort+rand.IntN(lastPort-firstPort)))
+		if err != nil {
+			continue
+		}
+		defer l.Close() // held until all are found, so that none is found twice
+		addresses = append(addresses, l.Addr().String())
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return nil, fmt.Errorf("find %d free ports between %d and %d: gave up after %d tries", count, firstPort, lastPort, portTries)
 }
