@@ -95,7 +95,7 @@ data:
 // refreshed asks for all values to be read again and waits until they were.
 func (s *story) refreshed() {
 	s.t.Helper()
-	out, stderr, err := sandbox.Gitseal(s.t.Context(), s.repo.Dir, nil, "sync", "app", "-n", s.ns, "--refresh", "--wait", "--timeout", "30s")
+	out, stderr, err := sandbox.Gitseal(s.t.Context(), s.repo.Dir, nil, "sync", "app", "-n", s.ns, "--refresh", "--wait", "--timeout", patience.String())
 	if err != nil {
 		s.t.Fatalf("sync --refresh: %v\n%s%s", err, out, stderr)
 	}

@@ -189,7 +189,8 @@ func (p *play) edit(change func(*v1alpha1.ApplicationSpec)) {
 	}
 }
 
-const patience = 30 * time.Second
+// patience is for machines that do much else besides.
+const patience = time.Minute
 
 // wait polls until Ready has the reason; with a commit, until that is in
 // place.
