@@ -1,6 +1,7 @@
-// Package controllers holds one reconciler per kind. It puts the stages of the
-// pipeline in order and is the only writer of conditions, events and metrics;
-// what a stage does is in the internal packages.
+// Package controllers syncs Applications, and puts the operator together. It
+// puts the stages of the pipeline in order and is the only writer of conditions,
+// events and metrics of Applications; what a stage does is in the internal
+// packages, and secret stores are those of controllers/stores.
 package controllers
 
 import (
@@ -52,7 +53,6 @@ type ApplicationReconciler struct {
 	Secrets   client.Reader
 	Source    Source
 	Watches   Watcher
-	Stores    *Stores
 	Engine    *apply.Engine
 	Recorder  events.EventRecorder
 	Clock     clock.Clock
@@ -192,7 +192,7 @@ func (r *ApplicationReconciler) forget(name types.NamespacedName) {
 func (r *ApplicationReconciler) handOff(name types.NamespacedName) {
 	r.Watches.Release(apply.Target{Application: name}.ApplySet())
 	r.memories.drop(name)
-	r.Stores.forget(name)
+	r.Resolvers.Forget(name)
 	r.heldKeys.keep(func(s live.Scope) bool {
 		_, presence := r.Watches.Find(s, s.Key(), 0)
 		return presence != live.Unknown

@@ -29,6 +29,9 @@ type Resolvers interface {
 	// For returns the resolver of one run. Stores are those of its revision;
 	// those in use of other revisions stay open.
 	For(app *v1alpha1.Application, stores, inUse []render.Object) (external.Resolver, error)
+	// Forget drops what is held for an Application that is gone, or another
+	// replica's.
+	Forget(application types.NamespacedName)
 }
 
 // material is what the Secrets of one revision are made of.
@@ -294,15 +297,6 @@ func (r *ApplicationReconciler) leave(run *run, mat *material, begun time.Time, 
 	mat.unanswered = &unanswered{err: f, begun: begun, pause: max(pause, minRetry)}
 	resolves.WithLabelValues(f.Reason).Inc()
 	return f
-}
-
-const defaultMaxStaleness = 24 * time.Hour
-
-func maxStaleness(app *v1alpha1.Application) time.Duration {
-	if e := app.Spec.Secrets.External; e != nil && e.MaxStaleness != nil {
-		return e.MaxStaleness.Duration
-	}
-	return defaultMaxStaleness
 }
 
 // due reports whether stores are to be asked for a material's values now.

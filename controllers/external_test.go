@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -37,6 +38,8 @@ type answers struct {
 func (a *answers) For(_ *v1alpha1.Application, _, _ []render.Object) (external.Resolver, error) {
 	return a, nil
 }
+
+func (a *answers) Forget(types.NamespacedName) {}
 
 func (a *answers) Resolve(_ context.Context, requests []external.Request) []external.Answer {
 	if a.let != nil {

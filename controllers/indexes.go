@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -61,6 +62,25 @@ func (r *ApplicationReconciler) indexed(ctx context.Context, field, value string
 		return nil
 	}
 	return found.Items
+}
+
+// askers are the Applications as stores see them; it implements
+// stores.Applications.
+type askers struct {
+	*Signals
+	client client.Reader
+}
+
+// ReadWith implements stores.Applications.
+func (a askers) ReadWith(ctx context.Context, secret types.NamespacedName) (application string, err error) {
+	var found v1alpha1.ApplicationList
+	if err := a.client.List(ctx, &found, client.MatchingFields{byCredential: secret.String()}, client.UnsafeDisableDeepCopy); err != nil {
+		return "", err
+	}
+	if len(found.Items) == 0 {
+		return "", nil
+	}
+	return found.Items[0].Name, nil
 }
 
 // followers are the Applications of a repository, by its key. Before the cache

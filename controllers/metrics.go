@@ -3,8 +3,6 @@ package controllers
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
-
-	"github.com/gitseal/gitseal/internal/fetch"
 )
 
 // The operator's own metrics. Labels are bounded: a reason constant, never a
@@ -26,15 +24,6 @@ var (
 		Name: "gitseal_webhooks_total",
 		Help: "Deliveries to the webhook receiver by provider and outcome.",
 	}, []string{"provider", "outcome"})
-	providerCalls = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "gitseal_provider_calls_total",
-		Help: "Calls to providers of values, and logins there, by provider, operation (get, find, check, login) and outcome.",
-	}, []string{"provider", "operation", "outcome"})
-	providerSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name:    "gitseal_provider_call_seconds",
-		Help:    "How long calls to providers of values took.",
-		Buckets: []float64{.005, .02, .05, .1, .25, .5, 1, 2.5, 5, 15, 60},
-	}, []string{"provider", "operation"})
 	shardMembers = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "gitseal_shard_members",
 		Help: "Replicas that share the Applications, as this one sees it.",
@@ -50,15 +39,7 @@ var (
 )
 
 func init() {
-	metrics.Registry.MustRegister(syncs, objects, resolves, webhooks, providerCalls, providerSeconds, shardMembers, shardSlots, applicationsOwned)
-}
-
-// observeProvider counts a call to a provider.
-func observeProvider(c fetch.Call) {
-	providerCalls.WithLabelValues(c.Provider, c.Operation, c.Outcome).Inc()
-	if c.Operation != "login" {
-		providerSeconds.WithLabelValues(c.Provider, c.Operation).Observe(c.Took.Seconds())
-	}
+	metrics.Registry.MustRegister(syncs, objects, resolves, webhooks, shardMembers, shardSlots, applicationsOwned)
 }
 
 // observe counts how a run ended; an empty reason is success.

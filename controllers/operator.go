@@ -27,6 +27,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/controllers/stores"
 	"github.com/gitseal/gitseal/internal/apply"
 	"github.com/gitseal/gitseal/internal/egress"
 	"github.com/gitseal/gitseal/internal/live"
@@ -80,21 +81,24 @@ func (o Operator) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	reconciler, signals, err := o.reconciler(ctx, cfg, mgr)
+	reconciler, keeper, err := o.reconciler(ctx, cfg, mgr)
 	if err != nil {
 		return err
 	}
-	if err := reconciler.SetupWithManager(mgr, signals, o.Concurrency); err != nil {
+	if err := reconciler.SetupWithManager(mgr, reconciler.signals, o.Concurrency); err != nil {
 		return err
 	}
 	me, err := o.replica(cfg, mgr)
 	if err != nil {
 		return err
 	}
-	if err := o.share(me, mgr, reconciler); err != nil {
+	if err := o.share(me, mgr, reconciler, keeper.ShareChanged); err != nil {
 		return err
 	}
-	if err := o.reconcileStores(mgr, reconciler.Stores, reconciler.share); err != nil {
+	if err := mgr.Add(onEveryReplica(keeper.Run)); err != nil {
+		return fmt.Errorf("set up stores: %w", err)
+	}
+	if err := keeper.SetupWithManager(mgr, reconciler.share); err != nil {
 		return err
 	}
 	if err := o.serveWebhooks(ctx, me, mgr, reconciler); err != nil {
@@ -135,7 +139,7 @@ func (o Operator) manager(cfg *rest.Config) (ctrl.Manager, error) {
 	return mgr, nil
 }
 
-func (o Operator) reconciler(ctx context.Context, cfg *rest.Config, mgr ctrl.Manager) (*ApplicationReconciler, *Signals, error) {
+func (o Operator) reconciler(ctx context.Context, cfg *rest.Config, mgr ctrl.Manager) (*ApplicationReconciler, *stores.Keeper, error) {
 	key, err := o.installKey(ctx, mgr.GetAPIReader(), mgr.GetClient())
 	if err != nil {
 		return nil, nil, err
@@ -150,29 +154,29 @@ func (o Operator) reconciler(ctx context.Context, cfg *rest.Config, mgr ctrl.Man
 	signals := NewSignals()
 	tokenizer := secret.NewTokenizer(key)
 	clients := apply.NewClients(cfg)
-	stores, err := o.stores(mgr, tokenizer, signals)
-	if err != nil {
-		return nil, nil, fmt.Errorf("set up stores: %w", err)
-	}
+	var keeper *stores.Keeper // is there before anything is watched
 	watches := live.New(ctx, clients, o.Clock, func(owner string) {
-		if !stores.Notify(owner) {
+		if !keeper.Notify(owner) {
 			signals.Notify(owner)
 		}
 	})
-	stores.Watches = watches
+	keeper = stores.New(stores.Options{
+		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Applications: askers{signals, mgr.GetClient()}, Watches: watches,
+		Providers: o.Providers, Egress: o.Egress, Gate: o.Gate, Clock: o.Clock, Digest: tokenizer.Digest, OperatorNamespace: o.Namespace,
+	})
 	return &ApplicationReconciler{
-		Client:  mgr.GetClient(),
-		Secrets: mgr.GetAPIReader(),
-		Source:  repositories,
-		Watches: watches,
-		Stores:  stores, Resolvers: stores,
+		Client:    mgr.GetClient(),
+		Secrets:   mgr.GetAPIReader(),
+		Source:    repositories,
+		Watches:   watches,
+		Resolvers: keeper,
 		Engine: apply.NewEngine(apply.Options{
 			Clients: clients, Mapper: mgr.GetRESTMapper(), Watches: watches, Digest: tokenizer.Digest, OperatorNamespace: o.Namespace, Clock: o.Clock,
 		}),
 		Recorder: mgr.GetEventRecorder("gitseal"),
 		Clock:    o.Clock, Tokenizer: tokenizer, OperatorNamespace: o.Namespace,
 		signals: signals,
-	}, signals, nil
+	}, keeper, nil
 }
 
 // newMapper knows the kinds that the API server serves. It reads them all in

@@ -51,15 +51,19 @@ func (o Operator) replica(cfg *rest.Config, mgr ctrl.Manager) (replica, error) {
 }
 
 // share makes this replica one of several that divide the Applications, where
-// that is asked for.
-func (o Operator) share(me replica, mgr ctrl.Manager, r *ApplicationReconciler) error {
+// that is asked for. StoresChanged is told what changes for stores.
+func (o Operator) share(me replica, mgr ctrl.Manager, r *ApplicationReconciler, storesChanged func(shard.Change)) error {
 	if !o.Share {
 		return nil
 	}
 	store := &shard.Leases{ID: me.id, Client: me.leases, Clock: o.Clock, Duration: leaseDuration}
 	r.share = shard.New(shard.Options{
 		ID: me.id, Store: store, Clock: o.Clock, Duration: leaseDuration, Renew: leaseRenewal, Grace: leaveGrace,
-		Changed: r.shareChanged, Log: o.Logger.WithName("share").WithValues("replica", me.id),
+		Changed: func(c shard.Change) {
+			r.shareChanged(c)
+			storesChanged(c)
+		},
+		Log: o.Logger.WithName("share").WithValues("replica", me.id),
 	})
 	return mgr.Add(onEveryReplica(func(ctx context.Context) error {
 		go store.Watch(ctx, r.share)
@@ -104,7 +108,6 @@ func (r *ApplicationReconciler) shareChanged(c shard.Change) {
 			r.signals.Queue(name)
 		}
 	}
-	r.Stores.shareChanged(c)
 }
 
 // everybody lists all Applications, from the cache and without copying them.

@@ -17,6 +17,8 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/gitseal/gitseal/internal/shard"
 )
 
 // added is a manager that only collects what is to run.
@@ -62,7 +64,7 @@ func TestAReplicaHasOneName(t *testing.T) {
 		t.Fatal(err)
 	}
 	polls := newPolls(d.followers, d.signals, d.clock)
-	if err := o.share(me, mgr, d.ApplicationReconciler); err != nil {
+	if err := o.share(me, mgr, d.ApplicationReconciler, func(shard.Change) {}); err != nil {
 		t.Fatal(err)
 	}
 	if err := o.passOn(me, mgr, d.ApplicationReconciler, polls); err != nil {

@@ -105,7 +105,7 @@ func newDesk(t testing.TB) *desk {
 	mapper.Add(schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}, meta.RESTScopeNamespace)
 	d.ApplicationReconciler = &ApplicationReconciler{
 		Client: c, Secrets: c, Source: failingSource{failure.Failf(v1alpha1.ReasonSourceUnavailable, "the repository does not answer")},
-		Watches: d.watches, Recorder: d.recorder, Clock: d.clock, OperatorNamespace: "gitseal-system",
+		Watches: d.watches, Resolvers: &answers{clock: d.clock}, Recorder: d.recorder, Clock: d.clock, OperatorNamespace: "gitseal-system",
 		Engine:    apply.NewEngine(apply.Options{Clients: apply.NewClients(&rest.Config{Host: server.URL}), Mapper: mapper, Watches: d.watches}),
 		Tokenizer: secret.NewTokenizer([]byte("0123456789abcdef0123456789abcdef")), signals: NewSignals(),
 	}

@@ -159,6 +159,8 @@ func TestImportsPointOneWay(t *testing.T) {
 			}},
 		"controllers name no provider": {[]string{"controllers"},
 			func(i string) bool { return under(i, module+"providers") && i != module+"providers" }},
+		"stores are kept without knowing how an Application is synced": {[]string{"controllers/stores"},
+			anyOf(module+"internal/apply", module+"internal/source", module+"internal/sops", module+"internal/policy", module+"internal/webhook")},
 		"controllers do not reach into the CLI": {[]string{"controllers", "internal"},
 			anyOf(module+"kubectl-plugin", module+"cmd")},
 		"internal packages do not reach up": {[]string{"internal"},

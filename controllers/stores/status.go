@@ -1,4 +1,4 @@
-package controllers
+package stores
 
 import (
 	"context"
@@ -33,15 +33,15 @@ func ofConnection(err error) bool {
 	return errors.Is(err, providers.ErrUnauthenticated) || errors.Is(err, providers.ErrUnavailable)
 }
 
-func statusOfStore(o client.Object) *v1alpha1.SecretStoreStatus {
+func statusOf(o client.Object) *v1alpha1.SecretStoreStatus {
 	if c, ok := o.(*v1alpha1.ClusterSecretStore); ok {
 		return &c.Status
 	}
 	return &o.(*v1alpha1.SecretStore).Status
 }
 
-func storeReady(o client.Object) metav1.ConditionStatus {
-	if ready := meta.FindStatusCondition(statusOfStore(o).Conditions, v1alpha1.ConditionReady); ready != nil {
+func readiness(o client.Object) metav1.ConditionStatus {
+	if ready := meta.FindStatusCondition(statusOf(o).Conditions, v1alpha1.ConditionReady); ready != nil {
 		return ready.Status
 	}
 	return metav1.ConditionUnknown
@@ -49,12 +49,12 @@ func storeReady(o client.Object) metav1.ConditionStatus {
 
 // write brings the status up to date. That a condition changed is written at
 // once; counts alone wait for more.
-func (r *StoreReconciler) write(ctx context.Context, o client.Object, s store.Store, opened *store.Opened, check *storeCheck) (ctrl.Result, error) {
-	before := statusOfStore(o).DeepCopy()
+func (r *reconciler) write(ctx context.Context, o client.Object, s store.Store, opened *store.Opened, check *storeCheck) (ctrl.Result, error) {
+	before := statusOf(o).DeepCopy()
 	if check.status != nil && live.Version(o.GetResourceVersion()) < check.version {
 		before = check.status.DeepCopy()
 	}
-	now := r.Clock.Now()
+	now := r.keeper.clock.Now()
 	again := max(check.due.Sub(now), minRetry)
 	after := before.DeepCopy()
 	r.describe(after, o, s, check)
@@ -63,7 +63,7 @@ func (r *StoreReconciler) write(ctx context.Context, o client.Object, s store.St
 	if equality.Semantic.DeepEqual(before, after) {
 		return ctrl.Result{RequeueAfter: again}, nil
 	}
-	if wait := check.wrote.Add(storePause).Sub(now); !news && wait > 0 {
+	if wait := check.wrote.Add(countPause).Sub(now); !news && wait > 0 {
 		return ctrl.Result{RequeueAfter: min(again, wait)}, nil
 	}
 	if err := r.patch(ctx, o, before, after, check); err != nil {
@@ -75,10 +75,10 @@ func (r *StoreReconciler) write(ctx context.Context, o client.Object, s store.St
 }
 
 // describe sets what a check found.
-func (r *StoreReconciler) describe(status *v1alpha1.SecretStoreStatus, o client.Object, s store.Store, check *storeCheck) {
+func (r *reconciler) describe(status *v1alpha1.SecretStoreStatus, o client.Object, s store.Store, check *storeCheck) {
 	status.ObservedGeneration = o.GetGeneration()
 	status.Provider, status.Capabilities, status.Identity = s.Provider(), capabilities, condition.Shorten(check.provider)
-	conditions := condition.Writer{Conditions: &status.Conditions, Generation: o.GetGeneration(), Now: r.Clock.Now()}
+	conditions := condition.Writer{Conditions: &status.Conditions, Generation: o.GetGeneration(), Now: r.keeper.clock.Now()}
 	if check.err != nil {
 		conditions.Fail(failure.From(check.err, v1alpha1.ReasonStoreUnavailable))
 		return
@@ -105,37 +105,37 @@ func countCalls(status *v1alpha1.SecretStoreStatus, opened *store.Opened) {
 	}
 }
 
-func (r *StoreReconciler) patch(ctx context.Context, o client.Object, before, after *v1alpha1.SecretStoreStatus, check *storeCheck) error {
+func (r *reconciler) patch(ctx context.Context, o client.Object, before, after *v1alpha1.SecretStoreStatus, check *storeCheck) error {
 	name := client.ObjectKeyFromObject(o)
 	// Both kinds have the same status.
 	data, err := client.MergeFrom(&v1alpha1.SecretStore{Status: *before}).Data(&v1alpha1.SecretStore{Status: *after})
 	if err != nil {
-		return fmt.Errorf("write the status of %s %q: %w", r.Kind, name, err)
+		return fmt.Errorf("write the status of %s %q: %w", r.kind, name, err)
 	}
 	answer := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}}
-	answer.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(string(r.Kind)))
-	if err := r.Client.Status().Patch(ctx, answer, client.RawPatch(types.MergePatchType, data)); err != nil {
+	answer.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(string(r.kind)))
+	if err := r.keeper.client.Status().Patch(ctx, answer, client.RawPatch(types.MergePatchType, data)); err != nil {
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
-		return fmt.Errorf("write the status of %s %q: %w", r.Kind, name, err)
+		return fmt.Errorf("write the status of %s %q: %w", r.kind, name, err)
 	}
 	check.status, check.version = after, live.Version(answer.ResourceVersion)
 	return nil
 }
 
 // announce tells of a store that became ready or no longer is.
-func (r *StoreReconciler) announce(ctx context.Context, o client.Object, before, after *v1alpha1.SecretStoreStatus, err error) {
+func (r *reconciler) announce(ctx context.Context, o client.Object, before, after *v1alpha1.SecretStoreStatus, err error) {
 	was, is := meta.FindStatusCondition(before.Conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionReady)
 	if was != nil && was.Reason == is.Reason && was.Message == is.Message {
 		return
 	}
 	if err == nil {
-		r.Recorder.Eventf(o, nil, corev1.EventTypeNormal, "Ready", "Check", "The provider lets the operator in")
+		r.recorder.Eventf(o, nil, corev1.EventTypeNormal, "Ready", "Check", "The provider lets the operator in")
 		return
 	}
 	logf.FromContext(ctx).Info("The store is not ready", "reason", is.Reason, "why", is.Message)
 	if condition.Alarming(failure.From(err, v1alpha1.ReasonStoreUnavailable)) {
-		r.Recorder.Eventf(o, nil, corev1.EventTypeWarning, is.Reason, "Check", "%s", is.Message)
+		r.recorder.Eventf(o, nil, corev1.EventTypeWarning, is.Reason, "Check", "%s", is.Message)
 	}
 }

@@ -1,4 +1,4 @@
-package controllers
+package stores
 
 import (
 	"context"
@@ -16,15 +16,15 @@ import (
 	"github.com/gitseal/gitseal/providers"
 )
 
-// storeObjects reads what stores name, as the operator and past the cache, and
+// objects reads what stores name, as the operator and past the cache, and
 // the labels of namespaces, from a cache of metadata.
-type storeObjects struct {
+type objects struct {
 	reader client.Reader
 	cache  client.Client
 }
 
 // Read implements store.Objects.
-func (o storeObjects) Read(ctx context.Context, n store.Named) (store.Content, error) {
+func (o objects) Read(ctx context.Context, n store.Named) (store.Content, error) {
 	switch n.Thing {
 	case store.ThingSecret:
 		return o.readSecret(ctx, n)
@@ -38,7 +38,7 @@ func (o storeObjects) Read(ctx context.Context, n store.Named) (store.Content, e
 	return store.Content{Version: m.ResourceVersion, Annotations: m.Annotations}, err
 }
 
-func (o storeObjects) readSecret(ctx context.Context, n store.Named) (store.Content, error) {
+func (o objects) readSecret(ctx context.Context, n store.Named) (store.Content, error) {
 	var s corev1.Secret
 	if err := o.reader.Get(ctx, n.Key(), &s); err != nil {
 		return store.Content{}, err
@@ -50,7 +50,7 @@ func (o storeObjects) readSecret(ctx context.Context, n store.Named) (store.Cont
 	return store.Content{Version: s.ResourceVersion, Entries: entries}, nil
 }
 
-func (o storeObjects) readConfigMap(ctx context.Context, n store.Named) (store.Content, error) {
+func (o objects) readConfigMap(ctx context.Context, n store.Named) (store.Content, error) {
 	var m corev1.ConfigMap
 	if err := o.reader.Get(ctx, n.Key(), &m); err != nil {
 		return store.Content{}, err
@@ -66,7 +66,7 @@ func (o storeObjects) readConfigMap(ctx context.Context, n store.Named) (store.C
 }
 
 // Token implements store.Objects.
-func (o storeObjects) Token(ctx context.Context, serviceAccount types.NamespacedName, audiences []string, expiry time.Duration) (providers.Token, error) {
+func (o objects) Token(ctx context.Context, serviceAccount types.NamespacedName, audiences []string, expiry time.Duration) (providers.Token, error) {
 	sa := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: serviceAccount.Namespace, Name: serviceAccount.Name}}
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		Audiences: audiences, ExpirationSeconds: ptr.To(int64(expiry.Seconds())),
@@ -79,7 +79,7 @@ func (o storeObjects) Token(ctx context.Context, serviceAccount types.Namespaced
 
 // Labels implements store.Namespaces. The cache begins with the first store
 // that selects namespaces by label.
-func (o storeObjects) Labels(ctx context.Context, namespace string) (map[string]string, error) {
+func (o objects) Labels(ctx context.Context, namespace string) (map[string]string, error) {
 	m := &metav1.PartialObjectMetadata{}
 	m.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
 	if err := o.cache.Get(ctx, types.NamespacedName{Name: namespace}, m); err != nil {

@@ -1,4 +1,4 @@
-package controllers
+package stores
 
 import (
 	"crypto/rand"
@@ -14,9 +14,9 @@ import (
 
 func TestCallsToProvidersAreCountedWithoutNames(t *testing.T) {
 	provider := "of-test-" + strings.ToLower(rand.Text()) // counters live as long as the process
-	(&Stores{}).called(fetch.Call{Identity: "an-identity", Provider: provider, Operation: "login", Outcome: "ok"})
+	(&Keeper{}).called(fetch.Call{Identity: "an-identity", Provider: provider, Operation: "login", Outcome: "ok"})
 	for _, outcome := range []string{"ok", "throttled", "throttled"} {
-		(&Stores{}).called(fetch.Call{Identity: "an-identity", Provider: provider, Operation: "get", Outcome: outcome, Took: time.Second})
+		(&Keeper{}).called(fetch.Call{Identity: "an-identity", Provider: provider, Operation: "get", Outcome: outcome, Took: time.Second})
 	}
 	families, err := metrics.Registry.Gather()
 	if err != nil {

@@ -1,10 +1,9 @@
-package controllers
+package stores
 
 import (
 	"context"
 	"errors"
 	"maps"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -68,12 +67,42 @@ func (v *vault) feel(mood error) {
 	v.mood = mood
 }
 
-// counter is a StoreReconciler, and what stands around it.
+// watches answers that everything is watched and nothing is there.
+type watches struct {
+	gone []string
+	// present is found everywhere, where it is not nil.
+	present *live.Object
+}
+
+func (w *watches) Ensure(context.Context, string, []live.Scope) error { return nil }
+func (w *watches) Release(owner string)                               { w.gone = append(w.gone, owner) }
+func (w *watches) Find(live.Scope, live.Key, uint64) (live.Object, live.Presence) {
+	if w.present != nil {
+		return *w.present, live.Present
+	}
+	return live.Object{}, live.Unknown
+}
+
+// askers are Applications that stores are opened for.
+type askers struct {
+	heard    map[types.NamespacedName]time.Time
+	readWith map[types.NamespacedName]string
+}
+
+func (a *askers) Reread(application types.NamespacedName, at time.Time) { a.heard[application] = at }
+func (a *askers) ReadWith(_ context.Context, secret types.NamespacedName) (string, error) {
+	return a.readWith[secret], nil
+}
+
+var epoch = time.Unix(1_900_000_000, 0)
+
+// counter is a reconciler, and what stands around it.
 type counter struct {
-	*StoreReconciler
+	*reconciler
 	t        *testing.T
 	clock    *clocktesting.FakeClock
-	watches  *noWatches
+	watches  *watches
+	askers   *askers
 	vault    *vault
 	recorder *events.FakeRecorder
 	writes   int
@@ -99,8 +128,7 @@ func clusterWith(t *testing.T, stores ...client.Object) client.WithWatch {
 		t.Fatal(err)
 	}
 	token := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "token"}, Data: map[string][]byte{"token": []byte("t")}}
-	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(stores...).WithObjects(token).WithStatusSubresource(stores...).
-		WithIndex(&v1alpha1.Application{}, byCredential, indexes[byCredential]).Build()
+	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(stores...).WithObjects(token).WithStatusSubresource(stores...).Build()
 }
 
 func newCounter(t *testing.T) *counter {
@@ -110,24 +138,24 @@ func newCounter(t *testing.T) *counter {
 
 func newCounterOn(t *testing.T, base client.WithWatch) *counter {
 	t.Helper()
-	c := &counter{t: t, clock: clocktesting.NewFakeClock(epoch), watches: &noWatches{}, vault: &vault{}, recorder: events.NewFakeRecorder(100)}
+	c := &counter{t: t, clock: clocktesting.NewFakeClock(epoch), watches: &watches{}, vault: &vault{}, recorder: events.NewFakeRecorder(100)}
+	c.askers = &askers{heard: map[types.NamespacedName]time.Time{}, readWith: map[types.NamespacedName]string{}}
 	reader := interceptor.NewClient(base, interceptor.Funcs{
 		SubResourcePatch: func(ctx context.Context, w client.Client, sub string, o client.Object, p client.Patch, options ...client.SubResourcePatchOption) error {
 			c.writes++
 			return w.SubResource(sub).Patch(ctx, o, p, options...)
 		},
 	})
-	objects := storeObjects{reader: reader, cache: reader}
-	stores := newStores(&Stores{Client: reader, Clock: c.clock, Namespaces: objects, OperatorNamespace: "gitseal-system", signals: NewSignals(), Watches: c.watches})
-	stores.Opener = &store.Opener{
-		Registry: providers.Registry{"vault": {Open: func(st providers.Store) (providers.Provider, error) {
+	keeper := New(Options{
+		Client: reader, Reader: reader, Applications: c.askers, Watches: c.watches, Clock: c.clock,
+		Providers: providers.Registry{"vault": {Open: func(st providers.Store) (providers.Provider, error) {
 			_, err := st.Credentials.Secret(*st.Spec.Vault.Auth.TokenSecretRef)
 			return c.vault, err
 		}}},
-		Objects: objects, Fetcher: fetch.New(fetch.Options{Clock: c.clock, Random: func() float64 { return 0 }}), Dial: (&net.Dialer{}).DialContext, Clock: c.clock,
 		Digest: secret.NewTokenizer([]byte("key")).Digest, OperatorNamespace: "gitseal-system",
-	}
-	c.StoreReconciler = &StoreReconciler{Client: reader, Stores: stores, Recorder: c.recorder, Clock: c.clock, Random: func() float64 { return 0.5 }, Kind: v1alpha1.KindSecretStore}
+	})
+	keeper.opener.Fetcher = fetch.New(fetch.Options{Clock: c.clock, Random: func() float64 { return 0 }})
+	c.reconciler = &reconciler{keeper: keeper, recorder: c.recorder, random: func() float64 { return 0.5 }, kind: v1alpha1.KindSecretStore}
 	return c
 }
 
@@ -139,7 +167,7 @@ func (c *counter) look() (v1alpha1.SecretStoreStatus, time.Duration) {
 		c.t.Fatal(err)
 	}
 	var s v1alpha1.SecretStore
-	if err := c.Client.Get(c.t.Context(), storeName, &s); err != nil {
+	if err := c.keeper.client.Get(c.t.Context(), storeName, &s); err != nil {
 		c.t.Fatal(err)
 	}
 	return s.Status, result.RequeueAfter
@@ -149,7 +177,7 @@ func (c *counter) look() (v1alpha1.SecretStoreStatus, time.Duration) {
 func (c *counter) read() external.Answer {
 	c.t.Helper()
 	app := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "app"}}
-	resolver, err := c.Stores.For(app, nil, nil)
+	resolver, err := c.keeper.For(app, nil, nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -171,7 +199,7 @@ func TestStoresOfTwoRevisionsStayOpenSideBySide(t *testing.T) {
 	both := []render.Object{inGit("old"), inGit("new")}
 	read := func(inUse []render.Object, own render.Object) {
 		t.Helper()
-		resolver, err := c.Stores.For(app, []render.Object{own}, inUse)
+		resolver, err := c.keeper.For(app, []render.Object{own}, inUse)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,8 +209,8 @@ func TestStoresOfTwoRevisionsStayOpenSideBySide(t *testing.T) {
 		}
 	}
 	opened := func() (all []*store.Opened) {
-		for _, owner := range slices.Sorted(maps.Keys(c.Stores.held)) {
-			all = append(all, c.Stores.held[owner].opened)
+		for _, owner := range slices.Sorted(maps.Keys(c.keeper.held)) {
+			all = append(all, c.keeper.held[owner].opened)
 		}
 		return all
 	}
@@ -270,11 +298,11 @@ func TestCallsAreWrittenAfterABurst(t *testing.T) {
 		if a := c.read(); a.Err != nil {
 			t.Fatal(a.Err)
 		}
-		if _, again := c.look(); c.writes != 1 || again > storePause {
-			t.Fatalf("%d writes, again in %v, want the counts to wait up to %v", c.writes, again, storePause)
+		if _, again := c.look(); c.writes != 1 || again > countPause {
+			t.Fatalf("%d writes, again in %v, want the counts to wait up to %v", c.writes, again, countPause)
 		}
 	}
-	c.clock.Step(storePause)
+	c.clock.Step(countPause)
 	if status, _ := c.look(); c.writes != 2 || status.Calls == nil || status.Calls.Reads != 5 {
 		t.Errorf("%d writes, calls %+v, want 5 reads in one write", c.writes, status.Calls)
 	}
@@ -298,16 +326,16 @@ func TestTroubleOfOthersBringsACheck(t *testing.T) {
 func TestARotatedCredentialOpensTheStoreAnew(t *testing.T) {
 	c := newCounter(t)
 	c.look()
-	before, err := c.Stores.Open(t.Context(), types.NamespacedName{}, c.storeOf())
+	before, err := c.keeper.Open(t.Context(), types.NamespacedName{}, c.storeOf())
 	if err != nil {
 		t.Fatal(err)
 	}
-	same, err := c.Stores.Open(t.Context(), types.NamespacedName{}, c.storeOf())
+	same, err := c.keeper.Open(t.Context(), types.NamespacedName{}, c.storeOf())
 	if err != nil || same != before {
 		t.Errorf("an unchanged store is opened anew, %v", err)
 	}
 	c.rotate()
-	after, err := c.Stores.Open(t.Context(), types.NamespacedName{}, c.storeOf())
+	after, err := c.keeper.Open(t.Context(), types.NamespacedName{}, c.storeOf())
 	if err != nil || after.Identity == before.Identity {
 		t.Errorf("a rotated credential leaves the identity as it was, %v", err)
 	}
@@ -324,7 +352,7 @@ func TestARotatedCredentialOpensTheStoreAnew(t *testing.T) {
 func (c *counter) rotate() {
 	c.t.Helper()
 	rotated := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "token"}, Data: map[string][]byte{"token": []byte("rotated")}}
-	if err := c.Client.Update(c.t.Context(), rotated); err != nil {
+	if err := c.keeper.client.Update(c.t.Context(), rotated); err != nil {
 		c.t.Fatal(err)
 	}
 	c.watches.present = &live.Object{ResourceVersion: live.Version(rotated.ResourceVersion)}
@@ -361,9 +389,9 @@ func TestTheEndOfAnOutageIsNoticed(t *testing.T) {
 	for name, random := range map[string]float64{"short pauses": 0, "long pauses": 0.999} {
 		synctest.Test(t, func(t *testing.T) {
 			c, now := newCounter(t), clock.RealClock{}
-			c.Clock, c.Stores.Clock, c.Stores.Opener.Clock = now, now, now
-			c.Stores.Opener.Fetcher = fetch.New(fetch.Options{Clock: now, Random: func() float64 { return random }})
-			c.Random = func() float64 { return 1 - random }
+			c.keeper.clock, c.keeper.opener.Clock = now, now
+			c.keeper.opener.Fetcher = fetch.New(fetch.Options{Clock: now, Random: func() float64 { return random }})
+			c.random = func() float64 { return 1 - random }
 			next := func() bool { // waits for the next look, and reports whether the provider was asked
 				before := c.vault.checks
 				<-time.After(time.Until(c.checkOf(storeName).due))
@@ -390,7 +418,7 @@ func TestTheEndOfAnOutageIsNoticed(t *testing.T) {
 
 func (c *counter) storeOf() store.Store {
 	c.t.Helper()
-	s, err := c.Stores.read(c.t.Context(), storeKey{v1alpha1.KindSecretStore, storeName})
+	s, err := c.keeper.read(c.t.Context(), storeKey{v1alpha1.KindSecretStore, storeName})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -403,28 +431,28 @@ func TestWhoAsksForAStoreHearsOfIt(t *testing.T) {
 	app := types.NamespacedName{Namespace: "ns", Name: "app"}
 	heard := func(what string, want bool) {
 		t.Helper()
-		if got := !c.Stores.signals.reread(app).IsZero(); got != want {
+		if got := c.askers.heard[app].Equal(epoch); got != want {
 			t.Errorf("%s: heard %v, want %v", what, got, want)
 		}
-		c.Stores.signals.forget(app)
+		delete(c.askers.heard, app)
 	}
 	missing := v1alpha1.StoreReference{Kind: v1alpha1.KindClusterSecretStore, Name: "later"}
-	if _, err := c.Stores.Cluster(t.Context(), app, missing); err == nil {
+	if _, err := c.keeper.Cluster(t.Context(), app, missing); err == nil {
 		t.Fatal("a store that is not there was found")
 	}
-	c.Stores.changed(storeKey{v1alpha1.KindSecretStore, storeName})
+	c.keeper.changed(storeKey{v1alpha1.KindSecretStore, storeName})
 	heard("a store that it has not asked for", false)
-	c.Stores.changed(storeKey{v1alpha1.KindClusterSecretStore, types.NamespacedName{Name: "later"}})
+	c.keeper.changed(storeKey{v1alpha1.KindClusterSecretStore, types.NamespacedName{Name: "later"}})
 	heard("a store that comes", true)
 	c.read()
-	if !c.Stores.Notify("store/SecretStore/ns/s") || c.Stores.Notify("applyset-of-something") {
+	if !c.keeper.Notify("store/SecretStore/ns/s") || c.keeper.Notify("applyset-of-something") {
 		t.Error("Notify does not tell stores from ApplySets")
 	}
 	heard("its credentials", true)
-	c.Stores.forget(app)
-	c.Stores.Notify("store/SecretStore/ns/s")
+	c.keeper.Forget(app)
+	c.keeper.Notify("store/SecretStore/ns/s")
 	heard("after it is gone", false)
-	if n := len(c.Stores.held); n != 0 {
+	if n := len(c.keeper.held); n != 0 {
 		t.Errorf("%d stores are held for nobody", n)
 	}
 }
@@ -432,11 +460,11 @@ func TestWhoAsksForAStoreHearsOfIt(t *testing.T) {
 func TestAStoreOfAnotherOperatorIsLeftAlone(t *testing.T) {
 	c := newCounter(t)
 	var s v1alpha1.SecretStore
-	if err := c.Client.Get(t.Context(), storeName, &s); err != nil {
+	if err := c.keeper.client.Get(t.Context(), storeName, &s); err != nil {
 		t.Fatal(err)
 	}
 	s.Spec.Controller = "eso"
-	if err := c.Client.Update(t.Context(), &s); err != nil {
+	if err := c.keeper.client.Update(t.Context(), &s); err != nil {
 		t.Fatal(err)
 	}
 	if status, _ := c.look(); c.writes != 0 || len(status.Conditions) != 0 || c.vault.checks != 0 {
@@ -449,21 +477,17 @@ func TestAStoreOfAnotherOperatorIsLeftAlone(t *testing.T) {
 // have them sent to a server of his choice.
 func TestAStoreIsNotGivenWhatApplicationsAreReadWith(t *testing.T) {
 	tests := map[string]struct {
-		spec    v1alpha1.ApplicationSpec
+		secret  types.NamespacedName
 		refused bool
 	}{
-		"the key of another Application":       {v1alpha1.ApplicationSpec{Secrets: v1alpha1.Secrets{SOPS: &v1alpha1.SOPS{Keys: []v1alpha1.SOPSKey{{SecretRef: &v1alpha1.LocalReference{Name: "token"}}}}}}, true},
-		"the credentials of a repository":      {v1alpha1.ApplicationSpec{Source: v1alpha1.Source{Git: v1alpha1.GitSource{SecretRef: &v1alpha1.LocalReference{Name: "token"}}}}, true},
-		"a Secret that only is called alike":   {v1alpha1.ApplicationSpec{Secrets: v1alpha1.Secrets{SOPS: &v1alpha1.SOPS{Keys: []v1alpha1.SOPSKey{{KeyRef: &v1alpha1.LocalReference{Name: "token"}}}}}}, false},
-		"a Secret that is there for the store": {v1alpha1.ApplicationSpec{}, false},
+		"the Secret that it names":      {types.NamespacedName{Namespace: "ns", Name: "token"}, true},
+		"a Secret that it does not":     {types.NamespacedName{Namespace: "ns", Name: "key"}, false},
+		"one called alike, not with it": {types.NamespacedName{Namespace: "other", Name: "token"}, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			c := newCounter(t)
-			other := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "other"}, Spec: tt.spec}
-			if err := c.Client.Create(t.Context(), other); err != nil {
-				t.Fatal(err)
-			}
+			c.askers.readWith[tt.secret] = "other"
 			err := c.read().Err
 			if !tt.refused {
 				if err != nil {
@@ -494,8 +518,8 @@ func TestAStoreThatAnotherReplicaLooksAtIsHeldForItsUsersOnly(t *testing.T) {
 			}
 			c.share = shard.New(shard.Options{ID: "a", Clock: c.clock, Duration: time.Second}) // of which nothing is granted
 			c.look()
-			if len(c.Stores.held) != tt.want || len(c.watches.gone) != 1-tt.want {
-				t.Errorf("%d stores are held and %d released, want %d and %d", len(c.Stores.held), len(c.watches.gone), tt.want, 1-tt.want)
+			if len(c.keeper.held) != tt.want || len(c.watches.gone) != 1-tt.want {
+				t.Errorf("%d stores are held and %d released, want %d and %d", len(c.keeper.held), len(c.watches.gone), tt.want, 1-tt.want)
 			}
 		})
 	}

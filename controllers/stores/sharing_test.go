@@ -1,4 +1,4 @@
-package controllers
+package stores
 
 import (
 	"context"
@@ -21,6 +21,13 @@ import (
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/shard"
 	"github.com/gitseal/gitseal/providers"
+)
+
+// How replicas renew their leases.
+const (
+	leaseDuration = 10 * time.Second
+	leaseRenewal  = 2 * time.Second
+	leaveGrace    = 3 * time.Second
 )
 
 // leases are those of all replicas, which hear of one another's at once.
@@ -104,13 +111,14 @@ func newSharing(t *testing.T, size int) *sharing {
 
 func (s *sharing) start(id string) *partner {
 	s.t.Helper()
-	p := &partner{counter: newCounterOn(s.t, s.base), queue: newQueue(s.t), ended: make(chan error, 1)}
-	if err := p.Stores.queue.of(v1alpha1.KindSecretStore)(s.t.Context(), p.queue); err != nil {
+	p := &partner{counter: newCounterOn(s.t, s.base), queue: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]()), ended: make(chan error, 1)}
+	s.t.Cleanup(p.queue.ShutDown)
+	if err := p.keeper.queues.of(v1alpha1.KindSecretStore)(s.t.Context(), p.queue); err != nil {
 		s.t.Fatal(err)
 	}
 	p.share = shard.New(shard.Options{
 		ID: id, Store: lease{s.leases, id}, Clock: clock.RealClock{}, Duration: leaseDuration, Renew: leaseRenewal, Grace: leaveGrace,
-		Changed: p.Stores.shareChanged, Log: logr.Discard(),
+		Changed: p.keeper.ShareChanged, Log: logr.Discard(),
 	})
 	s.leases.mu.Lock()
 	s.leases.members[id] = p.share
@@ -151,7 +159,7 @@ func (s *sharing) ready(want metav1.ConditionStatus) (n int) {
 		s.t.Fatal(err)
 	}
 	for i := range list.Items {
-		if storeReady(&list.Items[i]) == want {
+		if readiness(&list.Items[i]) == want {
 			n++
 		}
 	}

@@ -1,8 +1,10 @@
-package controllers
+package stores
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -11,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
-	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,18 +29,14 @@ import (
 	"github.com/gitseal/gitseal/internal/store"
 )
 
-// StoreReconciler keeps the conditions of SecretStores or ClusterSecretStores
-// true: it logs in and asks, through the same client that reads values.
-type StoreReconciler struct {
-	// Client reads stores from the cache and writes their status.
-	Client   client.Client
-	Stores   *Stores
-	Recorder events.EventRecorder
-	Clock    clock.Clock
-	// Random gives numbers in [0, 1), for jitter.
-	Random func() float64
-	Kind   v1alpha1.StoreKind
-
+// reconciler keeps the conditions of SecretStores or ClusterSecretStores true:
+// it logs in and asks, through the same client that reads values.
+type reconciler struct {
+	keeper   *Keeper
+	recorder events.EventRecorder
+	// random gives numbers in [0, 1), for jitter.
+	random func() float64
+	kind   v1alpha1.StoreKind
 	// share says which stores are this replica's; nil: all.
 	share *shard.Member
 
@@ -60,12 +57,15 @@ const (
 	// and up to outageRecheck where nobody has to mend anything.
 	firstRecheck  = 10 * time.Second
 	outageRecheck = time.Minute
-	// storeWorkers is how many stores of a kind are looked at at once.
-	storeWorkers = 8
-	// storeGather waits for more calls before the counts are looked at, and
-	// storePause is the least time between two writes for counts alone.
-	storeGather = 2 * time.Second
-	storePause  = 15 * time.Second
+	// workers is how many stores of a kind are looked at at once.
+	workers = 8
+	// gather waits for more calls before the counts are looked at, and countPause
+	// is the least time between two writes for counts alone.
+	gather     = 2 * time.Second
+	countPause = 15 * time.Second
+	// minRetry and maxRetry bound the pause after a status could not be written.
+	minRetry = 100 * time.Millisecond
+	maxRetry = 30 * time.Second
 )
 
 // storeCheck is what is known of a store between two looks.
@@ -85,7 +85,7 @@ type storeCheck struct {
 	wrote   time.Time
 }
 
-func (r *StoreReconciler) checkOf(name types.NamespacedName) *storeCheck {
+func (r *reconciler) checkOf(name types.NamespacedName) *storeCheck {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.checks == nil {
@@ -97,7 +97,7 @@ func (r *StoreReconciler) checkOf(name types.NamespacedName) *storeCheck {
 	return r.checks[name]
 }
 
-func (r *StoreReconciler) drop(name types.NamespacedName) {
+func (r *reconciler) drop(name types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.checks, name)
@@ -105,42 +105,42 @@ func (r *StoreReconciler) drop(name types.NamespacedName) {
 
 // Reconcile checks one store, where that is due, and writes down what came of
 // it. With several replicas one of them does.
-func (r *StoreReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	key := storeKey{kind: r.Kind, name: req.NamespacedName}
-	ctx, done, mine := r.share.Hold(ctx, storeOwner+req.Namespace, req.Name)
+func (r *reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	key := storeKey{kind: r.kind, name: req.NamespacedName}
+	ctx, done, mine := r.share.Hold(ctx, ownerPrefix+req.Namespace, req.Name)
 	if !mine {
 		r.drop(req.NamespacedName)
-		r.Stores.unchecked(key)
+		r.keeper.unchecked(key)
 		return ctrl.Result{RequeueAfter: r.jitter(store.DefaultRefresh)}, nil // it may become so
 	}
 	defer done()
 	o := key.empty()
-	if err := r.Client.Get(ctx, req.NamespacedName, o); err != nil {
+	if err := r.keeper.client.Get(ctx, req.NamespacedName, o); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.drop(req.NamespacedName)
-			r.Stores.gone(key)
+			r.keeper.gone(key)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	s := r.Stores.of(o)
+	s := r.keeper.of(o)
 	if c := s.Spec.Controller; c != "" && c != v1alpha1.StoreController {
-		r.Stores.gone(key) // another operator's, and so is its status
+		r.keeper.gone(key) // another operator's, and so is its status
 		return ctrl.Result{}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	check := r.checkOf(req.NamespacedName)
 	opened := r.look(ctx, o, s, check)
-	if stopping(ctx) {
-		return ctrl.Result{}, nil
+	if errors.Is(context.Cause(ctx), context.Canceled) {
+		return ctrl.Result{}, nil // the operator stops, which says nothing about the store
 	}
 	return r.write(context.WithoutCancel(ctx), o, s, opened, check)
 }
 
 // look opens a store and checks it, where that is due.
-func (r *StoreReconciler) look(ctx context.Context, o client.Object, s store.Store, check *storeCheck) *store.Opened {
-	now := r.Clock.Now()
-	opened, err := r.Stores.Open(ctx, types.NamespacedName{}, s)
+func (r *reconciler) look(ctx context.Context, o client.Object, s store.Store, check *storeCheck) *store.Opened {
+	now := r.keeper.clock.Now()
+	opened, err := r.keeper.Open(ctx, types.NamespacedName{}, s)
 	if err != nil {
 		r.checked(check, s, now, "", err)
 		check.identity, check.generation = "", o.GetGeneration()
@@ -158,7 +158,7 @@ func (r *StoreReconciler) look(ctx context.Context, o client.Object, s store.Sto
 }
 
 // checked takes down how a check ended, and when the next is due.
-func (r *StoreReconciler) checked(check *storeCheck, s store.Store, now time.Time, identity string, err error) {
+func (r *reconciler) checked(check *storeCheck, s store.Store, now time.Time, identity string, err error) {
 	check.at, check.provider, check.err = now, identity, err
 	pause := s.RefreshInterval()
 	if err == nil {
@@ -174,32 +174,40 @@ func (r *StoreReconciler) checked(check *storeCheck, s store.Store, now time.Tim
 }
 
 // jitter is d, up to a tenth less or more, so that stores do not march in step.
-func (r *StoreReconciler) jitter(d time.Duration) time.Duration {
-	return d*9/10 + time.Duration(r.Random()*float64(d)/5)
+func (r *reconciler) jitter(d time.Duration) time.Duration {
+	return d*9/10 + time.Duration(r.random()*float64(d)/5)
 }
 
-// SetupWithManager registers the reconciler.
-func (r *StoreReconciler) SetupWithManager(mgr ctrl.Manager) error {
-	kind := storeKey{kind: r.Kind}.empty()
-	err := ctrl.NewControllerManagedBy(mgr).Named(strings.ToLower(string(r.Kind))).
-		Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(kind, r.news(), builder.WithPredicates(storeChanged())).
-		WatchesRawSource(crsource.Func(r.Stores.queue.of(r.Kind))).
-		WithOptions(controller.Options{
-			MaxConcurrentReconciles: storeWorkers,
-			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minRetry, maxRetry),
-		}).
-		Complete(r)
-	if err != nil {
-		return fmt.Errorf("set up the %s controller: %w", r.Kind, err)
+// SetupWithManager registers the reconcilers of stores. Share says which stores
+// are this replica's; nil: all.
+func (k *Keeper) SetupWithManager(mgr ctrl.Manager, share *shard.Member) error {
+	for _, kind := range []v1alpha1.StoreKind{v1alpha1.KindSecretStore, v1alpha1.KindClusterSecretStore} {
+		r := &reconciler{keeper: k, recorder: mgr.GetEventRecorder("gitseal"), random: rand.Float64, kind: kind, share: share}
+		if err := r.setup(mgr); err != nil {
+			return fmt.Errorf("set up the %s controller: %w", kind, err)
+		}
 	}
 	return nil
 }
 
+// setup registers the reconciler.
+func (r *reconciler) setup(mgr ctrl.Manager) error {
+	kind := storeKey{kind: r.kind}.empty()
+	return ctrl.NewControllerManagedBy(mgr).Named(strings.ToLower(string(r.kind))).
+		Watches(kind, &handler.EnqueueRequestForObject{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(kind, r.news(), builder.WithPredicates(storeChanged())).
+		WatchesRawSource(crsource.Func(r.keeper.queues.of(r.kind))).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: workers,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minRetry, maxRetry),
+		}).
+		Complete(r)
+}
+
 // news tells the Applications that use a store.
-func (r *StoreReconciler) news() handler.EventHandler {
+func (r *reconciler) news() handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
-		r.Stores.changed(storeKey{kind: r.Kind, name: client.ObjectKeyFromObject(o)})
+		r.keeper.changed(storeKey{kind: r.kind, name: client.ObjectKeyFromObject(o)})
 		return nil
 	})
 }
@@ -210,37 +218,7 @@ func storeChanged() predicate.Predicate {
 	return predicate.Funcs{
 		GenericFunc: func(event.GenericEvent) bool { return false },
 		UpdateFunc: func(e event.UpdateEvent) bool {
-			return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() || storeReady(e.ObjectOld) != storeReady(e.ObjectNew)
+			return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() || readiness(e.ObjectOld) != readiness(e.ObjectNew)
 		},
-	}
-}
-
-// storeSignals carries what is noticed of stores to the queues of their
-// reconcilers.
-type storeSignals struct {
-	mu     sync.Mutex
-	queues map[v1alpha1.StoreKind]workqueue.TypedRateLimitingInterface[reconcile.Request]
-}
-
-// of begins to fill the queue of a kind; it is a controller-runtime source.
-func (s *storeSignals) of(kind v1alpha1.StoreKind) func(context.Context, workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-	return func(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.queues == nil {
-			s.queues = map[v1alpha1.StoreKind]workqueue.TypedRateLimitingInterface[reconcile.Request]{}
-		}
-		s.queues[kind] = q
-		return nil
-	}
-}
-
-// add queues a store after a pause. It never blocks.
-func (s *storeSignals) add(key storeKey, after time.Duration) {
-	s.mu.Lock()
-	q := s.queues[key.kind]
-	s.mu.Unlock()
-	if q != nil {
-		q.AddAfter(reconcile.Request{NamespacedName: key.name}, after)
 	}
 }
