@@ -167,6 +167,8 @@ func TestImportsPointOneWay(t *testing.T) {
 			anyOf(module + "controllers")},
 		"the CLI does not import the controllers": {[]string{"kubectl-plugin"},
 			anyOf(module+"controllers", module+"internal/live", "sigs.k8s.io/controller-runtime/pkg/manager")},
+		"what becomes of manifests depends on nothing but them": {[]string{"kubectl-plugin/migrate"},
+			anyOf("os", "net", "k8s.io/client-go", "k8s.io/cli-runtime", "github.com/spf13")},
 		"nothing but tests starts programs": {[]string{"api", "cmd", "controllers", "internal", "kubectl-plugin", "providers"},
 			anyOf("os/exec")},
 		"nothing but tests knows of tests": {[]string{"api", "cmd", "controllers", "internal", "kubectl-plugin", "providers"},

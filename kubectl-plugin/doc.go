@@ -8,5 +8,6 @@
 // not let plaintext reach a terminal unless --reveal asks for it.
 //
 // It is larger than a package of ours should be, because a verb is a file here
-// and not a package: verbs share the session and little else.
+// and not a package: verbs share the session and little else. What can be done
+// without one, as in migrate, has a package of its own.
 package kubectlplugin

@@ -1,21 +1,19 @@
 package kubectlplugin
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
-	"go.yaml.in/yaml/v3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/gitseal/gitseal/kubectl-plugin/migrate"
 )
 
 func newMigrateCommand(s *session) *cobra.Command {
@@ -83,35 +81,18 @@ func (o *migrateOptions) Complete(cmd *cobra.Command, args []string) error {
 	return checkDocumentFormat(cmd, o.output)
 }
 
-// Results of a migration.
-const (
-	migrationAsIs    = "as it is"
-	migrationChanged = "changed"
-	migrationNever   = "no"
-	migrationUnread  = "not read"
-)
-
-// migration is what becomes of one manifest.
-type migration struct {
-	File    string `json:"file"`
-	Line    int    `json:"line,omitempty"`
-	Kind    string `json:"kind,omitempty"`
-	Name    string `json:"name,omitempty"`
-	Works   string `json:"works"`
-	Message string `json:"message,omitempty"`
-}
-
 // Run implements verb.
 func (o *migrateOptions) Run(context.Context) error {
 	files, err := o.read()
 	if err != nil {
 		return err
 	}
-	var all []migration
+	var all []migrate.Finding
 	var changed []*document
+	target := migrate.Target{Namespace: cmp.Or(*o.config.Namespace, metav1.NamespaceDefault), OperatorNamespace: o.operatorNamespace}
 	for _, file := range files {
-		migrations := o.migrateDocument(file)
-		all = append(all, migrations...)
+		found, after := target.File(file.name, file.before)
+		all, file.after = append(all, found...), after
 		if file.after != nil {
 			changed = append(changed, file)
 		}
@@ -168,90 +149,7 @@ func isManifestName(name string) bool {
 	return slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(name))
 }
 
-// migrateDocument says what becomes of the manifests in a file, and makes its
-// new content where one changes. Only an apiVersion is ever replaced, in the
-// text, so that comments and order stay.
-func (o *migrateOptions) migrateDocument(file *document) []migration {
-	var found []migration
-	var edits []edit
-	if !utf8.Valid(file.before) { // places in it could not be found
-		return unread(file)
-	}
-	decoder := yaml.NewDecoder(bytes.NewReader(file.before))
-	for {
-		var node yaml.Node
-		err := decoder.Decode(&node)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil { // its text may quote the file
-			found = append(found, unread(file)...)
-			break
-		}
-		m, e := o.migrateNode(file.name, &node)
-		found, edits = append(found, m...), append(edits, e...)
-	}
-	if len(edits) > 0 {
-		file.after = applyEdits(file.before, edits)
-	}
-	return found
-}
-
-// unread is for a file that seems to hold manifests, be it in UTF-16.
-func unread(file *document) []migration {
-	if !bytes.Contains(bytes.ReplaceAll(file.before, []byte{0}, nil), []byte("external-secrets.io/")) {
-		return nil
-	}
-	return []migration{{File: file.name, Works: migrationUnread, Message: unreadable}}
-}
-
-// edit replaces the text of a scalar.
-type edit struct {
-	node     *yaml.Node
-	old, new string
-}
-
-// applyEdits goes backwards, so that the places of the others stay right.
-func applyEdits(text []byte, edits []edit) []byte {
-	slices.SortFunc(edits, func(a, b edit) int {
-		return cmp.Or(b.node.Line-a.node.Line, b.node.Column-a.node.Column)
-	})
-	lines := splitLines(string(text))
-	for _, e := range edits {
-		line, at := []rune(lines[e.node.Line-1]), e.node.Column-1
-		lines[e.node.Line-1] = string(line[:at]) + strings.Replace(string(line[at:]), e.old, e.new, 1)
-	}
-	return []byte(strings.Join(lines, ""))
-}
-
-// lineBreak is what YAML 1.1 ends lines with: places count by it.
-var lineBreak = regexp.MustCompile(`\r\n|[\r\n\x{85}\x{2028}\x{2029}]`)
-
-// splitLines leaves each line its end.
-func splitLines(text string) []string {
-	var lines []string
-	begin := 0
-	for _, at := range lineBreak.FindAllStringIndex(text, -1) {
-		lines = append(lines, text[begin:at[1]])
-		begin = at[1]
-	}
-	return append(lines, text[begin:])
-}
-
-// scalar finds a field of a mapping.
-func scalar(mapping *yaml.Node, field string) *yaml.Node {
-	if mapping == nil || mapping.Kind != yaml.MappingNode {
-		return nil
-	}
-	for i := 0; i+1 < len(mapping.Content); i += 2 {
-		if mapping.Content[i].Value == field {
-			return mapping.Content[i+1]
-		}
-	}
-	return nil
-}
-
-func (o *migrateOptions) report(all []migration) error {
+func (o *migrateOptions) report(all []migrate.Finding) error {
 	if o.output != "" {
 		return o.printDocument(o.output, map[string]any{"manifests": all})
 	}
@@ -274,7 +172,7 @@ func (o *migrateOptions) report(all []migration) error {
 }
 
 // conclude says what to do next; that something does not work is a failure.
-func (o *migrateOptions) conclude(all []migration, changed int) error {
+func (o *migrateOptions) conclude(all []migrate.Finding, changed int) error {
 	count := map[string]int{}
 	for _, m := range all {
 		count[m.Works]++
@@ -288,8 +186,8 @@ func (o *migrateOptions) conclude(all []migration, changed int) error {
 	case o.inPlace:
 		o.sayf("%d files replaced.", changed)
 	}
-	if count[migrationNever]+count[migrationUnread] > 0 {
-		return withHint(fmt.Errorf("%d of %d manifests do not work with policy External", count[migrationNever]+count[migrationUnread], len(all)),
+	if count[migrate.Never]+count[migrate.Unread] > 0 {
+		return withHint(fmt.Errorf("%d of %d manifests do not work with policy External", count[migrate.Never]+count[migrate.Unread], len(all)),
 			"the report says what to do about each; the others can move without them")
 	}
 	o.sayf("Everything works with policy External: 'kubectl gitseal init APP --policy External' writes the Application.")

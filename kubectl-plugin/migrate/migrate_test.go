@@ -1,4 +1,4 @@
-package kubectlplugin
+package migrate_test
 
 import (
 	"bytes"
@@ -6,7 +6,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
+
+	"github.com/gitseal/gitseal/kubectl-plugin/migrate"
 )
 
 const (
@@ -15,9 +16,7 @@ const (
 	ownStore = "apiVersion: gitseal.dev/v1alpha1\n"
 )
 
-func migrating() *migrateOptions {
-	return &migrateOptions{session: &session{config: genericclioptions.NewConfigFlags(false)}, operatorNamespace: "gitseal-system"}
-}
+var target = migrate.Target{Namespace: "default", OperatorNamespace: "gitseal-system"}
 
 // A place in a file is what the parser says, whatever ends its lines.
 func TestAStoreIsMovedWhateverEndsLines(t *testing.T) {
@@ -31,10 +30,9 @@ func TestAStoreIsMovedWhateverEndsLines(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			file := &document{name: "store.yaml", before: []byte(tt.before)}
-			found := migrating().migrateDocument(file)
-			if len(found) != 1 || found[0].Works != migrationChanged || !strings.HasPrefix(string(file.after), tt.after) {
-				t.Errorf("migrateDocument = %+v, %q, want %q in front", found, file.after, tt.after)
+			found, changed := target.File("store.yaml", []byte(tt.before))
+			if len(found) != 1 || found[0].Works != migrate.Changed || !strings.HasPrefix(string(changed), tt.after) {
+				t.Errorf("File() = %+v, %q, want %q in front", found, changed, tt.after)
 			}
 		})
 	}
@@ -45,9 +43,8 @@ func TestWhatIsNotUTF8IsNotRead(t *testing.T) {
 	for _, c := range []byte(esoStore) {
 		utf16 = append(utf16, c, 0)
 	}
-	file := &document{name: "store.yaml", before: utf16}
-	if found := migrating().migrateDocument(file); len(found) != 1 || found[0].Works != migrationUnread || file.after != nil {
-		t.Errorf("migrateDocument = %+v, %q, want it to be told of and left alone", found, file.after)
+	if found, changed := target.File("store.yaml", utf16); len(found) != 1 || found[0].Works != migrate.Unread || changed != nil {
+		t.Errorf("File() = %+v, %q, want it to be told of and left alone", found, changed)
 	}
 }
 
@@ -60,13 +57,12 @@ func FuzzMigrate(f *testing.F) {
 	f.Add([]byte("apiVersion: external-secrets.io/v1\nkind: ClusterSecretStore"))
 	f.Add([]byte("kind: List\nitems: [{apiVersion: external-secrets.io/v1, kind: ExternalSecret, spec: {data: 2001-01-01}}]"))
 	f.Fuzz(func(t *testing.T, before []byte) {
-		file := &document{name: "f.yaml", before: before}
-		migrating().migrateDocument(file)
-		if file.after == nil {
+		_, changed := target.File("f.yaml", before)
+		if changed == nil {
 			return
 		}
-		if err := yaml.Unmarshal(file.after, new(yaml.Node)); err != nil || bytes.Equal(file.after, before) {
-			t.Errorf("migrateDocument made %q of %q: %v", file.after, before, err)
+		if err := yaml.Unmarshal(changed, new(yaml.Node)); err != nil || bytes.Equal(changed, before) {
+			t.Errorf("File() made %q of %q: %v", changed, before, err)
 		}
 	})
 }

@@ -1,11 +1,10 @@
-package kubectlplugin
+package migrate
 
 import (
 	"cmp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -15,9 +14,9 @@ import (
 	"github.com/gitseal/gitseal/internal/store"
 )
 
-// migrateNode says what becomes of the manifests of one document, which has one
-// of them or, as what 'kubectl get' writes, a list.
-func (o *migrateOptions) migrateNode(file string, node *yaml.Node) (found []migration, edits []edit) {
+// document says what becomes of the manifests of one document, which has one of
+// them or, as what 'kubectl get' writes, a list.
+func (t Target) document(file string, node *yaml.Node) (found []Finding, edits []edit) {
 	if node.Kind != yaml.DocumentNode || len(node.Content) != 1 {
 		return nil, nil
 	}
@@ -26,7 +25,7 @@ func (o *migrateOptions) migrateNode(file string, node *yaml.Node) (found []migr
 		manifests = items.Content
 	}
 	for _, root := range manifests {
-		m, e := o.migrateManifest(file, root)
+		m, e := t.manifest(file, root)
 		if m != nil {
 			found = append(found, *m)
 		}
@@ -35,9 +34,9 @@ func (o *migrateOptions) migrateNode(file string, node *yaml.Node) (found []migr
 	return found, edits
 }
 
-// migrateManifest says what becomes of one manifest, nil where it is none of
-// External Secrets Operator's.
-func (o *migrateOptions) migrateManifest(file string, root *yaml.Node) (*migration, []edit) {
+// manifest says what becomes of one manifest, nil where it is none of External
+// Secrets Operator's.
+func (t Target) manifest(file string, root *yaml.Node) (*Finding, []edit) {
 	version, kind := scalar(root, "apiVersion"), scalar(root, "kind")
 	if version == nil || kind == nil {
 		return nil, nil
@@ -46,16 +45,16 @@ func (o *migrateOptions) migrateManifest(file string, root *yaml.Node) (*migrati
 	if group != external.Group && group != external.GeneratorsGroup {
 		return nil, nil
 	}
-	m := &migration{File: file, Line: root.Line, Kind: kind.Value, Works: migrationAsIs}
+	m := &Finding{File: file, Line: root.Line, Kind: kind.Value, Works: AsIs}
 	var content map[string]any
 	if err := root.Decode(&content); err != nil {
-		m.Works, m.Message = migrationUnread, unreadable
+		m.Works, m.Message = Unread, unreadable
 		return m, nil
 	}
 	object := asObject(content, render.Origin{File: file, Line: root.Line})
 	m.Name = object.GetName()
 	if store.IsStore(object) {
-		return m, o.migrateStore(m, object, root, version)
+		return m, t.store(m, object, root, version)
 	}
 	_, err := external.Collect([]render.Object{object})
 	m.refuse(err)
@@ -68,22 +67,22 @@ func asObject(object map[string]any, origin render.Origin) render.Object {
 	return render.Object{Unstructured: &unstructured.Unstructured{Object: jsonNumbers(object).(map[string]any)}, Origin: origin}
 }
 
-// migrateStore makes a store gitseal's own, which takes another apiVersion.
-func (o *migrateOptions) migrateStore(m *migration, object render.Object, root, version *yaml.Node) []edit {
+// store makes a store gitseal's own, which takes another apiVersion.
+func (t Target) store(m *Finding, object render.Object, root, version *yaml.Node) []edit {
 	edits := []edit{{node: version, old: version.Value, new: v1alpha1.GroupVersion.String()}}
-	home := cmp.Or(object.GetNamespace(), *o.config.Namespace, metav1.NamespaceDefault)
+	home := cmp.Or(object.GetNamespace(), t.Namespace)
 	message := "it gets a status, access rules and a watch of its credentials"
 	if object.GetKind() == string(v1alpha1.KindClusterSecretStore) {
-		moved := namespaceEdits(scalar(root, "spec"), o.operatorNamespace)
+		moved := namespaceEdits(scalar(root, "spec"), t.OperatorNamespace)
 		for _, e := range moved {
 			e.node.Value = e.new
 		}
-		edits, home = append(edits, moved...), o.operatorNamespace
+		edits, home = append(edits, moved...), t.OperatorNamespace
 		message = "copy its credentials to namespace " + home
 	}
 	var content map[string]any
 	if err := root.Decode(&content); err != nil {
-		m.Works, m.Message = migrationUnread, unreadable
+		m.Works, m.Message = Unread, unreadable
 		return nil
 	}
 	migrated, err := store.ForCluster(asObject(content, object.Origin), home)
@@ -97,7 +96,7 @@ func (o *migrateOptions) migrateStore(m *migration, object render.Object, root, 
 	if migrated.Kind == v1alpha1.KindClusterSecretStore {
 		message += "; it serves whom spec.access or spec.conditions name, and nobody else"
 	}
-	m.Works, m.Message = migrationChanged, message
+	m.Works, m.Message = Changed, message
 	return edits
 }
 
@@ -118,11 +117,11 @@ func namespaceEdits(v *yaml.Node, operatorNamespace string) (edits []edit) {
 }
 
 // refuse notes why a manifest does not work, if it does not.
-func (m *migration) refuse(err error) {
+func (m *Finding) refuse(err error) {
 	if err == nil {
 		return
 	}
-	m.Works, m.Message = migrationNever, failure.From(err, v1alpha1.ReasonSecretInvalid).Message()
+	m.Works, m.Message = Never, failure.From(err, v1alpha1.ReasonSecretInvalid).Message()
 }
 
 // jsonNumbers gives whole numbers the type that unstructured objects have.
