@@ -125,6 +125,15 @@ func TestValuesComeFromAWSAsTheRoleOfAServiceAccount(t *testing.T) {
 	s.wantSecret("db", "password", "canary-aws-three")
 	s.wantSecret("db", "before", "canary-aws-two")
 
+	// A key that a search does not find any more goes once that is proven, and what
+	// was asked for is then carried out.
+	cloud.Tag("shop/keys/b", map[string]string{"live": "no"})
+	s.gitseal("sync", "app", "-n", s.ns, "--refresh")
+	s.secretsReady(metav1.ConditionTrue, v1alpha1.ReasonSucceeded, `SecretStore "aws": it finds fewer keys than before`)
+	s.wantData("all", map[string]string{"password": "canary-aws-three", "user": "shop", "key-a": "canary-aws-key-a", "key-b": "canary-aws-key-b"})
+	s.gitseal("sync", "app", "-n", s.ns, "--refresh", "--wait")
+	s.wantData("all", map[string]string{"password": "canary-aws-three", "user": "shop", "key-a": "canary-aws-key-a"})
+
 	// A denied key is named, and what is there stays.
 	cloud.Quote("canary-aws-server")
 	cloud.Deny("", "shop/db")
