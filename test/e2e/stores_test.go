@@ -217,3 +217,31 @@ spec:
 	s.waitReady(s.push("a key of the team's own"))
 	s.wantSecret("db", "password", "of the team")
 }
+
+// What something else has yet to write is waited for, and taken up by itself.
+func TestASecretThatIsNotReadyYetIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	s := newStory(t, "store-waits")
+	s.app.Spec.Secrets.Policy = v1alpha1.PolicyExternal
+	namespace, token := s.source()
+	s.letRead("reader")
+	s.credential(token)
+	s.kubectl(strings.Replace(tokenStore(s.ns, namespace), "remoteNamespace:", "expectedKeys: [password]\n      remoteNamespace:", 1), "apply", "--server-side", "-f", "-")
+	s.write(map[string]string{"db.yaml": fmt.Sprintf(externalSecret, "SecretStore", "source", "late", "password")})
+	commit := s.push("first")
+	s.create()
+	if message := s.waitRefused(v1alpha1.ReasonSecretMissing); !strings.Contains(message, `key "late": the Secret is not there yet: it goes on by itself`) {
+		t.Errorf("message %q", message)
+	}
+	s.kubectl("", "create", "secret", "generic", "late", "-n", namespace)
+	eventually(t, "the entry that is lacking", func(ctx context.Context) error {
+		app, err := s.read(ctx)
+		if err == nil && !strings.Contains(meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionReady).Message, `the Secret has no entry "password" yet`) {
+			err = fmt.Errorf("conditions %+v", app.Status.Conditions)
+		}
+		return err
+	})
+	s.kubectl("", "patch", "secret", "late", "-n", namespace, "-p", `{"stringData": {"password": "at last"}}`)
+	s.waitReady(commit)
+	s.wantSecret("db", "password", "at last")
+}
