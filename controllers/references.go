@@ -28,10 +28,11 @@ type place struct {
 	version string
 }
 
-// changes say since when each value is as it is, and how many of each store
-// changed when the material was made.
+// changes say since when each value is as it is, what is taken of it, and how many
+// of each store changed when the material was made.
 type changes struct {
 	at   map[place]time.Time
+	take map[place][]string
 	news map[v1alpha1.StoreReference]int
 }
 
@@ -40,12 +41,16 @@ func placeOf(u external.Use) place { return place{u.Store, u.Ref.Key, u.Version}
 // changesTo compares values with those that were in use before. After a restart
 // only their versions are known, from the status.
 func (r *run) changesTo(uses external.Uses) changes {
-	c := changes{at: map[place]time.Time{}, news: map[v1alpha1.StoreReference]int{}}
+	c := changes{at: map[place]time.Time{}, take: map[place][]string{}, news: map[v1alpha1.StoreReference]int{}}
 	before, tokens := r.valuesBefore()
 	changed := map[place]bool{}
 	for _, u := range uses.Values {
 		p := placeOf(u)
-		if u.Token == "" || changed[p] {
+		if u.Token == "" {
+			continue
+		}
+		c.taken(p, u)
+		if changed[p] {
 			continue
 		}
 		at, known := before[p]
@@ -69,6 +74,23 @@ func (r *run) valuesChanged(w *wanted) bool {
 	}
 	s := r.app.Status.Secrets
 	return s != nil && len(s.References) > 0 && s.MoreReferences == 0 && len(w.material.changes.news) > 0
+}
+
+// taken notes what a use takes of a value, or of what describes it.
+func (c changes) taken(p place, u external.Use) {
+	properties := slices.Clone(u.Properties)
+	if u.Ref.Metadata {
+		for i, name := range properties {
+			properties[i] = "metadata " + name
+		}
+		if len(properties) == 0 {
+			properties = []string{"metadata"}
+		}
+	}
+	if have, seen := c.take[p]; seen {
+		properties = external.BothProperties(have, properties)
+	}
+	c.take[p] = properties
 }
 
 // valuesBefore are times and tokens of what was in use before. One place may have
@@ -102,7 +124,7 @@ func (r *run) valuesBefore() (map[place]time.Time, map[place]map[secret.Token]bo
 func (c changes) references() (listed []v1alpha1.SecretReferenceStatus, more int32) {
 	for p, at := range c.at {
 		listed = append(listed, v1alpha1.SecretReferenceStatus{
-			Store: p.store, Key: p.key, Version: p.version, ChangedAt: &metav1.Time{Time: at},
+			Store: p.store, Key: p.key, Properties: c.take[p], Version: p.version, ChangedAt: &metav1.Time{Time: at},
 		})
 	}
 	slices.SortFunc(listed, func(a, b v1alpha1.SecretReferenceStatus) int {
@@ -112,6 +134,9 @@ func (c changes) references() (listed []v1alpha1.SecretReferenceStatus, more int
 	bytes := 0
 	for i, l := range listed {
 		bytes += len(l.Store.Name) + len(l.Key) + len(l.Version)
+		for _, name := range l.Properties {
+			bytes += len(name)
+		}
 		if i == maxReferences || bytes > maxReferenceBytes {
 			return listed[:i], int32(len(listed) - i)
 		}

@@ -27,8 +27,8 @@ func newRefsCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "refs APP | -f DIRECTORY",
 		Short: "List what an Application or a tree asks of stores",
-		Long: `List what an Application asks of its stores: store, key, the version in use and
-since when; or what a tree of manifests asks: store, key, property, version, and
+		Long: `List what an Application asks of its stores: store, key, properties, the version in
+use and since when; or what a tree of manifests asks: store, key, property, version, and
 where. Values are never shown, nor read.`,
 		Example: `  kubectl gitseal refs web -n shop
   kubectl gitseal refs -f envs/prod -o yaml`,
@@ -85,7 +85,7 @@ func (o *refsOptions) ofApplication(ctx context.Context) error {
 	}
 	var rows []reference
 	for _, r := range app.Status.Secrets.References {
-		rows = append(rows, reference{Store: storeName(r.Store), Key: r.Key, Version: r.Version, ChangedAt: r.ChangedAt})
+		rows = append(rows, reference{Store: storeName(r.Store), Key: r.Key, Property: strings.Join(r.Properties, ", "), Version: r.Version, ChangedAt: r.ChangedAt})
 	}
 	if more := app.Status.Secrets.MoreReferences; more > 0 {
 		o.warnf("%d more are not in the status of the Application", more)
@@ -155,13 +155,13 @@ func (o *refsOptions) write(rows []reference) error {
 		return nil
 	}
 	if o.name != "" {
-		t := o.newTable("STORE", "KEY", "VERSION", "AGE")
+		t := o.newTable("STORE", "KEY", "PROPERTY", "VERSION", "AGE")
 		for _, r := range rows {
 			age := orNone("")
 			if r.ChangedAt != nil {
 				age = o.age(*r.ChangedAt)
 			}
-			t.row(r.Store, r.Key, orNone(r.Version), age)
+			t.row(r.Store, r.Key, orNone(r.Property), orNone(r.Version), age)
 		}
 		return t.flush()
 	}

@@ -210,6 +210,10 @@ type SecretReferenceStatus struct {
 	// key at the provider.
 	// +required
 	Key string `json:"key"`
+	// properties that are taken of its value; none: all of it.
+	// +optional
+	// +listType=atomic
+	Properties []string `json:"properties,omitempty"`
 	// version in use, as the provider names it; "" where it has none.
 	// +optional
 	Version string `json:"version,omitempty"`

@@ -1105,6 +1105,11 @@ func (in *SecretReference) DeepCopy() *SecretReference {
 func (in *SecretReferenceStatus) DeepCopyInto(out *SecretReferenceStatus) {
 	*out = *in
 	out.Store = in.Store
+	if in.Properties != nil {
+		in, out := &in.Properties, &out.Properties
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.ChangedAt != nil {
 		in, out := &in.ChangedAt, &out.ChangedAt
 		*out = (*in).DeepCopy()

@@ -140,6 +140,8 @@ type Use struct {
 	Namespace string // of the ExternalSecret
 	Store     v1alpha1.StoreReference
 	Ref       providers.Ref
+	// Properties that are taken of it, sorted; none: all of it.
+	Properties []string
 	// Version in use, as the provider names it; "" where it has none.
 	Version string
 	// Read is when the value was read, MaxAge how old it may become; negative:

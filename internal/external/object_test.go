@@ -145,6 +145,9 @@ func TestAllIsAskedForAtOnce(t *testing.T) {
 	if result.Uses.Resolved != 15 || len(result.Uses.Values) != 4 || len(result.Uses.Finds) != 3 {
 		t.Errorf("%d keys of %d values and %d finds, want 15 of 4 and 3", result.Uses.Resolved, len(result.Uses.Values), len(result.Uses.Finds))
 	}
+	if got := result.Uses.Values; !slices.Equal(got[0].Properties, []string{"x", "y"}) || got[1].Properties != nil {
+		t.Errorf("properties %q and %q, want those of a, and all of b", got[0].Properties, got[1].Properties)
+	}
 }
 
 func TestUsesAreDue(t *testing.T) {

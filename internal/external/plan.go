@@ -104,6 +104,14 @@ func (p *plan) add(at place, r Request) int {
 	return i
 }
 
+// BothProperties are the properties that two uses of one value take of it.
+func BothProperties(a, b []string) []string {
+	if len(a) == 0 || len(b) == 0 {
+		return nil
+	}
+	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(a, b))))
+}
+
 // answer is the one to what was asked at a place.
 func (p *plan) answer(at place) Answer { return p.answers[p.places[at]] }
 
@@ -164,6 +172,9 @@ func (p *plan) uses(values *secret.Set) Uses {
 		}
 		a := p.answers[i]
 		use := Use{Namespace: r.Namespace, Store: r.Store, Ref: r.Ref, Version: a.Version, Read: a.Read, MaxAge: r.MaxAge, Kept: a.Kept}
+		if !slices.Contains(r.Properties, "") {
+			use.Properties = slices.Sorted(slices.Values(r.Properties))
+		}
 		if !a.Missing {
 			use.Token = values.Add(a.Value, secret.String)
 		}
@@ -174,7 +185,9 @@ func (p *plan) uses(values *secret.Set) Uses {
 			u.Values = append(u.Values, use)
 			continue
 		}
-		if have := &u.Values[first]; use.MaxAge >= 0 && (have.MaxAge < 0 || use.MaxAge < have.MaxAge) {
+		have := &u.Values[first]
+		have.Properties = BothProperties(have.Properties, use.Properties)
+		if use.MaxAge >= 0 && (have.MaxAge < 0 || use.MaxAge < have.MaxAge) {
 			have.MaxAge = use.MaxAge
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -132,7 +133,7 @@ func TestAnExternalSecretComesWithWhatUsesIt(t *testing.T) {
 		t.Errorf("history %+v, want both in one sync", app.Status.History)
 	}
 	refs := app.Status.Secrets.References
-	if len(refs) != 1 || refs[0].Key != "db" || refs[0].Store.Name != "external" || refs[0].ChangedAt == nil || app.Status.Secrets.Resolved != 1 {
+	if len(refs) != 1 || refs[0].Key != "db" || refs[0].Store.Name != "external" || refs[0].ChangedAt == nil || !slices.Equal(refs[0].Properties, []string{"password"}) || app.Status.Secrets.Resolved != 1 {
 		t.Errorf("status.secrets %+v, want the value in use", app.Status.Secrets)
 	}
 	if out, _ := sandbox.Kubectl(t.Context(), "", "get", "externalsecrets.external-secrets.io", "-n", s.ns); !strings.Contains(out, "the server doesn't have a resource type") && out != "" {

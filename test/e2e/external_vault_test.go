@@ -120,7 +120,7 @@ func TestATreeOfExternalSecretsIsSyncedFromVault(t *testing.T) {
 	s.wantData("db-credentials", map[string]string{"url": "postgres://app:first@db"})
 	s.wantData("all", map[string]string{"user": "app", "password": "first"})
 	v.asked("after the first sync", 1, 1)
-	if refs := app.Status.Secrets.References; len(refs) != 1 || refs[0].Version != "1" || refs[0].Key != "shop/db" || app.Status.Secrets.Resolved != 4 {
+	if refs := app.Status.Secrets.References; len(refs) != 1 || refs[0].Version != "1" || refs[0].Key != "shop/db" || refs[0].Properties != nil || app.Status.Secrets.Resolved != 4 {
 		t.Errorf("status.secrets %+v, want one value in version 1", app.Status.Secrets)
 	}
 
