@@ -9,25 +9,19 @@ import (
 )
 
 func waitingFor(text string, sick []apply.Sick) string {
-	names := make([]string, 0, maxWaiting)
-	for _, s := range sick[:min(len(sick), maxWaiting)] {
-		names = append(names, s.ID.String()+": "+s.Note)
-	}
-	text += strings.Join(names, "; ")
-	if more := len(sick) - maxWaiting; more > 0 {
-		text += fmt.Sprintf("; and %d more", more)
-	}
-	return condition.Shorten(text)
+	return condition.Shorten(text + listSome(sick, func(s apply.Sick) string { return s.ID.String() + ": " + s.Note }))
 }
 
-// named lists members, as many as a message takes.
-func named(members []apply.Member) string {
+func named(members []apply.Member) string { return listSome(members, apply.Member.String) }
+
+// listSome names as many of all as a message takes.
+func listSome[T any](all []T, name func(T) string) string {
 	names := make([]string, 0, maxWaiting)
-	for _, m := range members[:min(len(members), maxWaiting)] {
-		names = append(names, m.String())
+	for _, one := range all[:min(len(all), maxWaiting)] {
+		names = append(names, name(one))
 	}
 	text := strings.Join(names, "; ")
-	if more := len(members) - maxWaiting; more > 0 {
+	if more := len(all) - maxWaiting; more > 0 {
 		text += fmt.Sprintf("; and %d more", more)
 	}
 	return text
