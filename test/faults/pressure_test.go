@@ -29,25 +29,25 @@ func refuse(code int, reason, retryAfter string) http.HandlerFunc {
 // everything is in place, and what was in place is what it was.
 func TestStormsOfRefusals(t *testing.T) {
 	t.Parallel()
-	const objects, storm = 5, 8 * time.Second
+	const objects, storm, spare = 5, 8 * time.Second, 4
 	ofObjects := func(a rig.Asked) bool { return strings.Contains(a.Path, "/configmaps/") }
 	ofStatus := func(a rig.Asked) bool { return strings.HasSuffix(a.Path, "/status") }
 	ofParent := func(a rig.Asked) bool { return strings.HasSuffix(a.Path, "/applications/app") }
 	for name, tt := range map[string]struct {
 		match  func(rig.Asked) bool
 		answer http.HandlerFunc
-		// most is how many requests the storm may draw upon itself: tries of an
-		// Application that retries each second, times what it sends.
-		most int
+		// each is how many requests one try sends, of an Application that retries
+		// each second.
+		each int
 		told string
 	}{
-		"429 for objects":    {ofObjects, refuse(http.StatusTooManyRequests, "TooManyRequests", "1"), 12 * objects, ""},
-		"429 for all":        {func(rig.Asked) bool { return true }, refuse(http.StatusTooManyRequests, "TooManyRequests", "1"), 12 * (objects + 2), ""},
-		"429 without a time": {ofObjects, refuse(http.StatusTooManyRequests, "TooManyRequests", ""), 12 * objects, v1alpha1.ReasonApplyFailed},
-		"409 for objects":    {ofObjects, refuse(http.StatusConflict, "Conflict", ""), 12 * objects, v1alpha1.ReasonApplyFailed},
-		"409 for the parent": {ofParent, refuse(http.StatusConflict, "Conflict", ""), 24, ""},
-		"409 for the status": {ofStatus, refuse(http.StatusConflict, "Conflict", ""), 24, ""},
-		"500 for the status": {ofStatus, refuse(http.StatusInternalServerError, "InternalError", ""), 24, ""},
+		"429 for objects":    {ofObjects, refuse(http.StatusTooManyRequests, "TooManyRequests", "1"), objects, ""},
+		"429 for all":        {func(rig.Asked) bool { return true }, refuse(http.StatusTooManyRequests, "TooManyRequests", "1"), objects + 2, ""},
+		"429 without a time": {ofObjects, refuse(http.StatusTooManyRequests, "TooManyRequests", ""), objects, v1alpha1.ReasonApplyFailed},
+		"409 for objects":    {ofObjects, refuse(http.StatusConflict, "Conflict", ""), objects, v1alpha1.ReasonApplyFailed},
+		"409 for the parent": {ofParent, refuse(http.StatusConflict, "Conflict", ""), 2, ""},
+		"409 for the status": {ofStatus, refuse(http.StatusConflict, "Conflict", ""), 2, ""},
+		"500 for the status": {ofStatus, refuse(http.StatusInternalServerError, "InternalError", ""), 2, ""},
 	} {
 		s := newStory(t, "storm")
 		t.Run(name, func(t *testing.T) {
@@ -60,6 +60,7 @@ func TestStormsOfRefusals(t *testing.T) {
 
 			fault := proxy.Break(func(a rig.Asked) bool { return writesIn(s.ns)(a) && tt.match(a) }, tt.answer)
 			t.Cleanup(fault.End)
+			begun := time.Now()
 			files := someConfigs(objects, "2")
 			files["more.yaml"] = "apiVersion: v1\nkind: Service\nmetadata: {name: more}\nspec: {ports: [{port: 80}]}\n" // a new kind concerns the parent
 			commit = s.push(files)
@@ -80,9 +81,10 @@ func TestStormsOfRefusals(t *testing.T) {
 				}
 				return nil
 			})
-			t.Logf("%d requests met the storm", fault.Hits())
-			if fault.Hits() > tt.most {
-				t.Errorf("%d requests met the storm, want at most %d", fault.Hits(), tt.most)
+			hits, took := fault.Hits(), time.Since(begun)
+			t.Logf("%d requests met the storm in %s", hits, took)
+			if most := tt.each * int(took.Seconds()+spare); hits > most {
+				t.Errorf("%d requests met the storm in %s, want at most %d", hits, took, most)
 			}
 			fault.End()
 			s.waitReady(commit)
