@@ -19,6 +19,7 @@ func NewTransport() *http.Transport {
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           guard().Dial,
 		ForceAttemptHTTP2:     true,
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 10 * time.Second},
 		MaxIdleConns:          32,
 		MaxIdleConnsPerHost:   2,
 		IdleConnTimeout:       90 * time.Second,

@@ -24,6 +24,7 @@ func newHTTPClient(dial dialer) *http.Client {
 		Proxy:               egress.Proxy,
 		DialContext:         dial,
 		ForceAttemptHTTP2:   true,
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 10 * time.Second},
 		MaxIdleConns:        16,
 		MaxIdleConnsPerHost: 8,
 		IdleConnTimeout:     90 * time.Second,

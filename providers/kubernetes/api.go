@@ -56,6 +56,7 @@ func newAPI(base *url.URL, ca []byte, certificate *tls.Certificate, s providers.
 			DialContext: s.Dial, TLSClientConfig: config, ForceAttemptHTTP2: true, DisableCompression: true,
 			TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second, MaxIdleConnsPerHost: 16,
 			MaxResponseHeaderBytes: 64 << 10,
+			HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 10 * time.Second},
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
