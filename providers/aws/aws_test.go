@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -282,6 +283,39 @@ func TestEveryCodeHasItsKindAndIsNotQuoted(t *testing.T) {
 					t.Errorf("%s: error %v, want %v", what, err, tt.want)
 				}
 				wantDiscreet(t, err, tt.code, quoted, "canary-value", user.ID, user.Secret, "on purpose")
+			}
+		})
+	}
+}
+
+// Whatever stands in the place of AWS while that is away, an ingress for
+// instance, says nothing of a secret.
+func TestAnswersThatAreNotFromAWS(t *testing.T) {
+	tests := map[string]struct {
+		status int
+		body   string
+	}{
+		"nothing behind an ingress": {404, "<html>canary-of-the-server</html>"},
+		"404 without a word":        {404, ""},
+		"404 of another API":        {404, `{"error":"canary-of-the-server"}`},
+		"a redirect":                {302, ""},
+		"a web page":                {200, "<html>canary-of-the-server</html>"},
+		"a balancer without a node": {503, "<html>canary-of-the-server</html>"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			cloud := startCloud(t)
+			elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(tt.status)
+				_, _ = io.WriteString(w, tt.body)
+			}))
+			t.Cleanup(elsewhere.Close)
+			p := keyed(t, cloud, func(spec *v1alpha1.AWSProvider) { spec.Endpoint, spec.STSEndpoint = elsewhere.URL, elsewhere.URL })
+			for what, err := range everyError(t, p) {
+				if !errors.Is(err, providers.ErrUnavailable) {
+					t.Errorf("%s: error %v, want %v", what, err, providers.ErrUnavailable)
+				}
+				wantDiscreet(t, err, "canary")
 			}
 		})
 	}
