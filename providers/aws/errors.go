@@ -127,7 +127,7 @@ func translate(at service, err error, now time.Time) error {
 func byStatus(at service, status int) *providers.Error {
 	e := &providers.Error{Kind: providers.ErrInvalid, Detail: string(at) + " refuses the request with status " + strconv.Itoa(status)}
 	switch {
-	case status < http.StatusBadRequest, status == http.StatusNotFound: // AWS says 400 to what is not there, and redirects nobody
+	case status < http.StatusMultipleChoices, status == http.StatusNotFound: // AWS says 400 to what is not there
 		e.Kind, e.Detail = providers.ErrUnavailable, "what answers in the place of "+string(at)+" does not speak its protocol"
 	case status >= http.StatusInternalServerError:
 		e.Kind = providers.ErrUnavailable
