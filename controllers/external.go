@@ -44,6 +44,7 @@ type material struct {
 	// zero: none were asked for yet. Stale: some are older than they should be,
 	// because their store did not answer.
 	uses    external.Uses
+	held    external.Held // of what is not read again by time
 	print   string
 	begun   time.Time
 	stale   bool
@@ -206,7 +207,7 @@ func (r *ApplicationReconciler) beginResolving(ctx context.Context, run *run, ma
 	derivation := external.NewDerivation(r.Tokenizer)
 	materializer := external.Materializer{
 		Resolver: resolver, Templates: derivation, Deriver: derivation,
-		Defaults: external.Defaults{Namespace: run.target.Namespace, Home: run.app.Namespace}, Values: asked.values, Now: asked.begun,
+		Defaults: external.Defaults{Namespace: run.target.Namespace, Home: run.app.Namespace}, Values: asked.values, Now: asked.begun, Held: run.held(),
 	}
 	if spec != nil {
 		materializer.Defaults.StoreRef = spec.StoreRef
@@ -221,6 +222,15 @@ func (r *ApplicationReconciler) beginResolving(ctx context.Context, run *run, ma
 		asked.result, asked.err = materializer.Materialize(ctx, collection)
 	})
 	return nil
+}
+
+// held are the answers in use that no store is asked for again, unless somebody
+// wants all of them anew.
+func (r *run) held() external.Held {
+	if w := r.memory.wanted; w != nil && w.material != nil && !r.memory.refresh.pending() {
+		return w.material.held
+	}
+	return external.Held{}
 }
 
 // make builds what is to be sent of w: the rest of it is built already, the
@@ -250,7 +260,7 @@ func unreferable(o render.Object) bool {
 // take notes which values are in use.
 func (mat *material) take(run *run, answer *resolving) {
 	m := run.memory
-	mat.uses, mat.begun = answer.result.Uses, answer.begun
+	mat.uses, mat.held, mat.begun = answer.result.Uses, answer.result.Held, answer.begun
 	mat.print = mat.uses.Fingerprint()
 	mat.stale = len(mat.staleStores()) > 0
 	mat.unanswered = nil

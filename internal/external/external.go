@@ -29,6 +29,9 @@ type Request struct {
 	// Optional: where the key is not there, what lived of it is to be deleted,
 	// which takes two proofs apart in time.
 	Optional bool
+	// Held is the answer that is in use, and stays so if the store may still be
+	// used; nil: there is none.
+	Held *Answer
 }
 
 // Answer is what a store says to a Request.
@@ -55,6 +58,7 @@ type FindRequest struct {
 	Store     v1alpha1.StoreReference
 	Query     providers.Query
 	MaxAge    time.Duration
+	Held      *Found // as of a Request
 }
 
 // Found is what a store holds of what a FindRequest asks for.

@@ -21,6 +21,7 @@ type Manifest struct {
 	Namespace, Name string
 	Origin          render.Origin
 
+	content             digest
 	labels, annotations map[string]string
 	store               v1alpha1.StoreReference // Name is "" where it names none
 	refresh             refresh
@@ -149,7 +150,7 @@ func Parse(o render.Object) (*Manifest, error) {
 	}
 	m := &Manifest{
 		Namespace: o.GetNamespace(), Name: o.GetName(), Origin: o.Origin,
-		labels: o.GetLabels(), annotations: o.GetAnnotations(),
+		labels: o.GetLabels(), annotations: o.GetAnnotations(), content: digestOf(o),
 	}
 	spec := root.child("spec")
 	root.done()

@@ -31,7 +31,7 @@ func (m *Materializer) Materialize(ctx context.Context, c Collection) (Result, e
 	if ctx.Err() != nil {
 		return Result{}, ctx.Err()
 	}
-	result := Result{Uses: p.uses(m.Values)}
+	result := Result{Uses: p.uses(m.Values), Held: p.held(m.Defaults)}
 	scene := newScene(c, m.Defaults)
 	var secrets []made
 	for _, manifest := range c.Manifests {
@@ -58,11 +58,11 @@ func (m *Materializer) Materialize(ctx context.Context, c Collection) (Result, e
 func (m *Materializer) resolve(ctx context.Context, p *plan) {
 	static := len(p.requests)
 	if static > 0 {
-		p.answers = m.Resolver.Resolve(ctx, p.requests)
+		p.answers = m.Resolver.Resolve(ctx, p.asking(0, m.Held, m.Defaults))
 	}
 	for i := range p.finds {
 		f := &p.finds[i]
-		f.found, f.err = m.Resolver.Find(ctx, f.request)
+		f.found, f.err = m.Resolver.Find(ctx, f.searching(m.Held, m.Defaults))
 		if f.err == nil && len(f.found.Keys) > maxHits {
 			f.err = problemf("narrow path, name.regexp or tags", "finds more than %d keys", maxHits)
 		}
@@ -74,7 +74,7 @@ func (m *Materializer) resolve(ctx context.Context, p *plan) {
 		}
 	}
 	if len(p.requests) > static {
-		p.answers = append(p.answers, m.Resolver.Resolve(ctx, p.requests[static:])...)
+		p.answers = append(p.answers, m.Resolver.Resolve(ctx, p.asking(static, m.Held, m.Defaults))...)
 	}
 }
 

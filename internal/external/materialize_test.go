@@ -30,6 +30,7 @@ type vaults struct {
 	text, document, entries map[string]string
 	metadata                map[string]string
 	denied, gone            map[string]bool
+	kept                    string // of all answers
 	calls                   [][]Request
 	finds                   []FindRequest
 }
@@ -44,7 +45,10 @@ func (v *vaults) Resolve(_ context.Context, requests []Request) []Answer {
 }
 
 func (v *vaults) answer(r Request) Answer {
-	a := Answer{Version: "v1", Read: now.Add(-time.Minute)}
+	if r.Held != nil {
+		return *r.Held
+	}
+	a := Answer{Version: "v1", Read: now.Add(-time.Minute), Kept: v.kept}
 	key := r.Ref.Key
 	values := map[string]map[string]string{"text": v.text, "document": v.document, "entries": v.entries}[r.Store.Name]
 	a.Dialect = map[string]providers.Dialect{"document": providers.Document, "entries": providers.Entries}[r.Store.Name]
@@ -69,6 +73,9 @@ func (v *vaults) answer(r Request) Answer {
 
 func (v *vaults) Find(_ context.Context, r FindRequest) (Found, error) {
 	v.finds = append(v.finds, r)
+	if r.Held != nil {
+		return *r.Held, nil
+	}
 	values := map[string]map[string]string{"text": v.text, "document": v.document, "entries": v.entries}[r.Store.Name]
 	if values == nil {
 		return Found{}, failure.Waitf(v1alpha1.ReasonStoreUnavailable, "%s %q does not answer", r.Store.Kind, r.Store.Name)

@@ -16,6 +16,8 @@ type Materializer struct {
 	Templates Templates
 	Deriver   Deriver
 	Defaults  Defaults
+	// Held is that of the last Result in use; the zero value has all values read.
+	Held Held
 	// Values receives every value that is seen on the way, so that texts can be
 	// cleaned of it; the Secrets hold its tokens.
 	Values *secret.Set
@@ -42,6 +44,7 @@ type Result struct {
 	// gitseal.dev/prune.
 	Secrets []render.Object
 	Uses    Uses
+	Held    Held
 }
 
 // Templates runs templates of engine version v2.

@@ -1,6 +1,7 @@
 package external
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -21,6 +22,7 @@ const (
 type plan struct {
 	requests []Request
 	places   map[place]int // of requests
+	asked    []place       // for each request
 	finds    []find
 	answers  []Answer
 }
@@ -99,7 +101,7 @@ func (p *plan) add(at place, r Request) int {
 	if !known {
 		i = len(p.requests)
 		p.places[at] = i
-		p.requests = append(p.requests, r)
+		p.requests, p.asked = append(p.requests, r), append(p.asked, at)
 	}
 	return i
 }
@@ -126,12 +128,21 @@ func (m *Manifest) maxAge(d Defaults) time.Duration {
 	return -1
 }
 
+// firstAge is how old values may be that are not read again by time, when they
+// are read first: as old as those of others, and new where somebody changed what
+// asks for them.
+func (d Defaults) firstAge(changed bool) time.Duration {
+	if changed {
+		return 0
+	}
+	return max(d.interval(), minInterval)
+}
+
+func (d Defaults) interval() time.Duration { return cmp.Or(d.Interval, defaultInterval) }
+
 // interval is 0 where values are not refreshed by time.
 func (m *Manifest) interval(d Defaults) time.Duration {
-	interval := d.Interval
-	if interval == 0 {
-		interval = defaultInterval
-	}
+	interval := d.interval()
 	if m.refresh.interval != nil {
 		interval = *m.refresh.interval
 	}
@@ -157,12 +168,15 @@ func (m *Manifest) seed(d Defaults, now time.Time) (Seed, time.Time) {
 	return s, s.Began.Add(interval)
 }
 
-// uses lists what was read, each value once.
+// uses lists what was read, each value once. What is not read again by time may
+// be an older one than others have of the same key.
 func (p *plan) uses(values *secret.Set) Uses {
 	type identity struct {
 		namespace string
 		store     v1alpha1.StoreReference
 		ref       providers.Ref
+		timeless  bool
+		token     secret.Token
 	}
 	var u Uses
 	seen := map[identity]int{}
@@ -178,7 +192,7 @@ func (p *plan) uses(values *secret.Set) Uses {
 		if !a.Missing {
 			use.Token = values.Add(a.Value, secret.String)
 		}
-		id := identity{r.Namespace, r.Store, r.Ref}
+		id := identity{r.Namespace, r.Store, r.Ref, r.MaxAge < 0, use.Token}
 		first, known := seen[id]
 		if !known {
 			seen[id] = len(u.Values)
@@ -187,9 +201,7 @@ func (p *plan) uses(values *secret.Set) Uses {
 		}
 		have := &u.Values[first]
 		have.Properties = BothProperties(have.Properties, use.Properties)
-		if use.MaxAge >= 0 && (have.MaxAge < 0 || use.MaxAge < have.MaxAge) {
-			have.MaxAge = use.MaxAge
-		}
+		have.MaxAge = min(have.MaxAge, use.MaxAge)
 	}
 	for _, f := range p.finds {
 		if f.err == nil {

@@ -117,6 +117,10 @@ func (r *Resolver) Resolve(ctx context.Context, requests []external.Request) []e
 			answers[i].Err = err
 			continue
 		}
+		if q.Held != nil {
+			answers[i] = *q.Held
+			continue
+		}
 		asked[a.opened] = append(asked[a.opened], i)
 	}
 	var all sync.WaitGroup
@@ -196,6 +200,9 @@ func (r *Resolver) Find(ctx context.Context, q external.FindRequest) (external.F
 	if err := a.grant.plain(q.Query.Path); err != nil {
 		return external.Found{}, err
 	}
+	if q.Held != nil {
+		return a.granted(*q.Held, q.Query.Path)
+	}
 	outcome, err := r.findKeys(ctx, a.opened, q)
 	if err != nil {
 		return external.Found{}, err
@@ -214,6 +221,16 @@ func (r *Resolver) Find(ctx context.Context, q external.FindRequest) (external.F
 		err = a.store.unproven("nothing is found")
 	}
 	return found, err
+}
+
+// granted leaves of what was found what may still be read.
+func (a *access) granted(f external.Found, path string) (external.Found, error) {
+	if len(f.Keys) == 0 && a.grant.covers(path) {
+		return f, nil
+	}
+	var err error
+	f.Keys, err = a.allowed(f.Keys)
+	return f, err
 }
 
 // allowed leaves the keys that may be read. That none may is a refusal: what

@@ -180,6 +180,32 @@ func TestAValueIsReadAgainWhenItIsDue(t *testing.T) {
 	s.wantData("slow", map[string]string{"k": "never read again"})
 }
 
+// What is refreshed on change follows changes in Git, and neither its provider
+// nor what others read of the same key.
+func TestAValueRefreshedOnChangeFollowsGit(t *testing.T) {
+	t.Parallel()
+	s := newStory(t, "external-on-change")
+	v := s.external()
+	v.put("db", "first")
+	const data = "data:\n  - {secretKey: k, remoteRef: {key: db}}"
+	onChange := externalManifest("changed", "refreshPolicy: OnChange\n"+data)
+	s.write(map[string]string{"on-change.yaml": onChange, "periodic.yaml": externalManifest("periodic", "refreshInterval: 10s\n"+data)})
+	s.create()
+	s.waitReady(s.push("first"))
+	v.put("db", "second")
+	s.wantData("periodic", map[string]string{"k": "second"})
+	s.write(map[string]string{"c.yaml": configMap("c", "1")})
+	s.waitReady(s.push("something else"))
+	s.wantData("changed", map[string]string{"k": "first"})
+
+	s.write(map[string]string{"on-change.yaml": strings.Replace(onChange, "{name: changed}", `{name: changed, annotations: {force-sync: "1"}}`, 1)})
+	s.waitReady(s.push("an annotation"))
+	s.wantData("changed", map[string]string{"k": "second"})
+	v.put("db", "third")
+	s.refreshed()
+	s.wantData("changed", map[string]string{"k": "third"})
+}
+
 func TestARevisionWithAMissingValueIsNotApplied(t *testing.T) {
 	t.Parallel()
 	s := newStory(t, "external-missing")
