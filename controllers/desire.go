@@ -67,8 +67,11 @@ func (r *ApplicationReconciler) want(run *run, w *wanted) {
 	m := run.memory
 	before := m.wanted
 	w.why, w.first = r.why(run, w), before == nil
-	if before != nil && before.inputs == w.inputs && !before.settled {
-		w.why, w.first, w.changed = before.why, before.first, before.changed // it goes on with other values
+	if before != nil && before.inputs == w.inputs { // it goes on with other values
+		w.changed = before.changed
+		if !before.settled {
+			w.why, w.first = before.why, before.first
+		}
 	}
 	before.abandon()
 	run.values, run.reason = w.values, w.why

@@ -89,6 +89,23 @@ func TestARevisionOnItsWayKeepsItsReasonWhenAValueChanges(t *testing.T) {
 	}
 }
 
+// What one try changed before yet another value came is not forgotten.
+func TestValuesThatChangeOnTheirWayAreCountedTogether(t *testing.T) {
+	d, a, w := externalDesk(t)
+	run := d.run(t)
+	if err := d.fill(t.Context(), run, w); err != nil {
+		t.Fatal(err)
+	}
+	w.why, w.settled, w.changed = v1alpha1.SyncSecret, true, 2
+	run.memory.wanted = w
+	a.value = "hunter3"
+	d.clock.Step(15 * time.Minute)
+	run = d.run(t)
+	if got, err := d.renew(t.Context(), run); err != nil || got == w || got.why != v1alpha1.SyncSecret || got.changed != 2 {
+		t.Errorf("renew() = %+v, %v, want what was changed to be told with the rest", got, err)
+	}
+}
+
 func TestARefusalLastsUntilWhatWasReadChanges(t *testing.T) {
 	d := newDesk(t)
 	run := d.begin(d.read(t))

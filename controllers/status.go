@@ -241,6 +241,9 @@ func (r *ApplicationReconciler) fail(ctx context.Context, run *run, f *failure.E
 	if f.Class == failure.Stall {
 		retry = stalledRetry
 	}
+	if run.upheld { // what is in place goes on nevertheless
+		retry = soonest(run.again, retry)
+	}
 	return ctrl.Result{RequeueAfter: r.comeBack(run, retry)}
 }
 
