@@ -186,7 +186,7 @@ func (r *Rig) connect() error {
 	if err != nil {
 		return fmt.Errorf("read the sandbox's kubeconfig: %w", err)
 	}
-	r.Config.QPS = -1
+	r.Config.QPS, r.Config.WarningHandler = -1, rest.NoWarnings{}
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme, apiextensionsv1.AddToScheme} {
 		if err := add(scheme); err != nil {
