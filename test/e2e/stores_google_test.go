@@ -105,7 +105,7 @@ kind: Role
 metadata: {name: gitseal-store-google, namespace: %[1]s}
 rules:
   - {apiGroups: [""], resources: [serviceaccounts/token], resourceNames: [values], verbs: [create]}
-  - {apiGroups: [""], resources: [serviceaccounts], resourceNames: [values], verbs: [get]}
+  - {apiGroups: [""], resources: [serviceaccounts], resourceNames: [values], verbs: [get, watch]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding

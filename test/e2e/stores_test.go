@@ -102,13 +102,17 @@ subjects: [{kind: ServiceAccount, name: gitseal-controller, namespace: gitseal-s
 `, s.ns, strings.Join(secrets, ", ")), "apply", "--server-side", "-f", "-")
 }
 
-// waitStore waits until a store says something of itself, and returns it.
+// waitStore waits until a store says something of itself as its spec is now, and
+// returns it.
 func (s *story) waitStore(name string, status metav1.ConditionStatus, reason, part string) v1alpha1.SecretStoreStatus {
 	s.t.Helper()
 	var store v1alpha1.SecretStore
 	eventually(s.t, "SecretStore "+name+" of "+s.ns+" "+reason, func(ctx context.Context) error {
 		if err := sandbox.Client.Get(ctx, types.NamespacedName{Namespace: s.ns, Name: name}, &store); err != nil {
 			return err
+		}
+		if store.Status.ObservedGeneration != store.Generation {
+			return fmt.Errorf("generation %d, of which %d is observed", store.Generation, store.Status.ObservedGeneration)
 		}
 		return storeSays(store.Status, status, reason, part)
 	})
