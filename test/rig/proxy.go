@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"bytes"
 	"encoding/pem"
 	"io"
 	"log"
@@ -108,7 +109,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		fault.answer.ServeHTTP(w, request)
 		return
 	}
-	p.onward.ServeHTTP(w, request)
+	p.Pass(w, request)
 }
 
 func (p *Proxy) answered(number int) {
@@ -179,7 +180,16 @@ func (p *Proxy) Count(match func(Asked) bool) int {
 }
 
 // Pass sends a request on after all; a handler may take its time before.
-func (p *Proxy) Pass(w http.ResponseWriter, request *http.Request) { p.onward.ServeHTTP(w, request) }
+func (p *Proxy) Pass(w http.ResponseWriter, request *http.Request) {
+	// All of it is read first: who is refused early sends no more of a request,
+	// and would wait for an answer that ends once the request has.
+	body, err := io.ReadAll(request.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	request.Body = io.NopCloser(bytes.NewReader(body))
+	p.onward.ServeHTTP(w, request)
+}
 
 // Hang keeps a request open until the client gives up.
 func Hang(_ http.ResponseWriter, request *http.Request) {
