@@ -27,7 +27,7 @@ func appendObjects(objects []Object, d document) ([]Object, error) {
 	}
 	items, ok := listItems(m)
 	if !ok {
-		o, err := newObject(m, d.origin)
+		o, err := NewObject(m, d.origin)
 		if err != nil {
 			return nil, err
 		}
@@ -79,7 +79,7 @@ func newItem(list map[string]any, item any, at Origin) (Object, error) {
 	if _, nested := listItems(m); nested {
 		return Object{}, refuse(at, "is a list inside a list").WithHint("list the objects themselves")
 	}
-	return newObject(m, at)
+	return NewObject(m, at)
 }
 
 // checkType refuses what does not say what it is.
@@ -99,9 +99,9 @@ func checkType(m map[string]any, at Origin) error {
 	return nil
 }
 
-// newObject checks what everything later relies on: a name, and labels and
-// annotations of text.
-func newObject(m map[string]any, at Origin) (Object, error) {
+// NewObject checks what everything later relies on: a name, and labels and
+// annotations of text. Numbers in m are int64 or float64.
+func NewObject(m map[string]any, at Origin) (Object, error) {
 	meta, ok := m["metadata"].(map[string]any)
 	if !ok && m["metadata"] != nil {
 		return Object{}, refuse(at, "metadata is %s where a map is expected", TypeName(m["metadata"]))

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/external"
@@ -46,12 +45,10 @@ func (t Target) manifest(file string, root *yaml.Node) (*Finding, []edit) {
 		return nil, nil
 	}
 	m := &Finding{File: file, Line: root.Line, Kind: kind.Value, Works: AsIs}
-	var content map[string]any
-	if err := root.Decode(&content); err != nil {
-		m.Works, m.Message = Unread, unreadable
+	object, ok := m.object(root)
+	if !ok {
 		return m, nil
 	}
-	object := asObject(content, render.Origin{File: file, Line: root.Line})
 	m.Name = object.GetName()
 	if store.IsStore(object) {
 		return m, t.store(m, object, root, version)
@@ -61,11 +58,19 @@ func (t Target) manifest(file string, root *yaml.Node) (*Finding, []edit) {
 	return m, nil
 }
 
-const unreadable = "cannot be read: if it is a template, render it first"
-
-func asObject(object map[string]any, origin render.Origin) render.Object {
-	return render.Object{Unstructured: &unstructured.Unstructured{Object: jsonNumbers(object).(map[string]any)}, Origin: origin}
+// object reads a manifest as the sync would, and notes where that fails.
+func (m *Finding) object(root *yaml.Node) (o render.Object, ok bool) {
+	var content map[string]any
+	if err := root.Decode(&content); err != nil {
+		m.Works, m.Message = Unread, unreadable
+		return o, false
+	}
+	o, err := render.NewObject(jsonNumbers(content).(map[string]any), render.Origin{File: m.File, Line: m.Line})
+	m.refuse(err)
+	return o, err == nil
 }
+
+const unreadable = "cannot be read: if it is a template, render it first"
 
 // store makes a store gitseal's own, which takes another apiVersion.
 func (t Target) store(m *Finding, object render.Object, root, version *yaml.Node) []edit {
@@ -80,12 +85,11 @@ func (t Target) store(m *Finding, object render.Object, root, version *yaml.Node
 		edits, home = append(edits, moved...), t.OperatorNamespace
 		message = "copy its credentials to namespace " + home
 	}
-	var content map[string]any
-	if err := root.Decode(&content); err != nil {
-		m.Works, m.Message = Unread, unreadable
+	object, ok := m.object(root)
+	if !ok {
 		return nil
 	}
-	migrated, err := store.ForCluster(asObject(content, object.Origin), home)
+	migrated, err := store.ForCluster(object, home)
 	if err != nil {
 		m.refuse(err)
 		return nil

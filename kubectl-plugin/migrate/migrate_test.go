@@ -38,6 +38,16 @@ func TestAStoreIsMovedWhateverEndsLines(t *testing.T) {
 	}
 }
 
+// What the sync refuses of any object does not work here either.
+func TestAnAnnotationThatIsNoTextDoesNotWork(t *testing.T) {
+	text := "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: db, annotations: {tries: 3}}\n" +
+		"spec: {secretStoreRef: {name: vault}, data: [{secretKey: k, remoteRef: {key: k}}]}\n"
+	found, changed := target.File("es.yaml", []byte(text))
+	if len(found) != 1 || found[0].Works != migrate.Never || !strings.Contains(found[0].Message, `metadata.annotations["tries"]`) || changed != nil {
+		t.Errorf("File() = %+v, want it refused", found)
+	}
+}
+
 func TestWhatIsNotUTF8IsNotRead(t *testing.T) {
 	utf16 := []byte{0xff, 0xfe}
 	for _, c := range []byte(esoStore) {
