@@ -9,7 +9,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/fetch"
+	"github.com/gitseal/gitseal/internal/live"
 	"github.com/gitseal/gitseal/internal/shard"
 	"github.com/gitseal/gitseal/internal/store"
 )
@@ -30,10 +32,14 @@ type heldStore struct {
 	checked bool
 }
 
-// use notes who asks for a store, whether it is there or not.
-func (k *Keeper) use(application types.NamespacedName, st store.Store) *heldStore {
+// use notes who asks for a store, whether it is there or not. Who was given up
+// meanwhile is not noted: nobody would forget him again.
+func (k *Keeper) use(ctx context.Context, application types.NamespacedName, st store.Store) (*heldStore, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, failure.Waitf(v1alpha1.ReasonStoreUnavailable, "%s: it was not opened in the time that there was: %w", st, err)
+	}
 	owner := ownerOf(application, st)
 	h := k.held[owner]
 	if h == nil {
@@ -48,7 +54,18 @@ func (k *Keeper) use(application types.NamespacedName, st store.Store) *heldStor
 	} else {
 		h.users[application] = true
 	}
-	return h
+	return h, nil
+}
+
+// watch opens the watches of a store, for as long as it is held.
+func (k *Keeper) watch(ctx context.Context, h *heldStore, scopes []live.Scope) error {
+	err := k.watches.Ensure(ctx, h.owner, scopes)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.held[h.owner] == nil {
+		k.watches.Release(h.owner)
+	}
+	return err
 }
 
 // Notify takes news of a watch, and reports whether it was of a store. It never

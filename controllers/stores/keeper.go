@@ -199,7 +199,9 @@ func (k *Keeper) Cluster(ctx context.Context, application types.NamespacedName, 
 		key.name.Namespace = ""
 	}
 	// Noted before it is read, so that a store that comes is not missed.
-	k.use(application, store.Store{Kind: key.kind, Namespace: key.name.Namespace, Name: key.name.Name})
+	if _, err := k.use(ctx, application, store.Store{Kind: key.kind, Namespace: key.name.Namespace, Name: key.name.Name}); err != nil {
+		return store.Store{}, err
+	}
 	found, err := k.read(ctx, key)
 	switch {
 	case apierrors.IsNotFound(err) && ref.Kind == v1alpha1.KindClusterSecretStore:
@@ -232,7 +234,10 @@ func (k *Keeper) of(o client.Object) store.Store {
 
 // Open implements store.Stores. Nobody's name is a zero Application.
 func (k *Keeper) Open(ctx context.Context, application types.NamespacedName, st store.Store) (*store.Opened, error) {
-	h := k.use(application, st)
+	h, err := k.use(ctx, application, st)
+	if err != nil {
+		return nil, err
+	}
 	h.opening.Lock()
 	defer h.opening.Unlock()
 	// Watched before it is read, so that no change is missed.
@@ -243,7 +248,7 @@ func (k *Keeper) Open(ctx context.Context, application types.NamespacedName, st 
 	if err := k.reserved(ctx, st, scopes); err != nil {
 		return nil, err
 	}
-	if err := k.watches.Ensure(ctx, h.owner, scopes); err != nil {
+	if err := k.watch(ctx, h, scopes); err != nil {
 		return nil, k.refusal(st, err)
 	}
 	if opened := k.opened(h); opened != nil && k.fresh(opened, st) {
