@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"fmt"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -68,11 +69,16 @@ func (r *ApplicationReconciler) indexed(ctx context.Context, field, value string
 // stores.Applications.
 type askers struct {
 	*Signals
-	client client.Reader
+	client            client.Reader
+	operatorNamespace string
 }
 
-// ReadWith implements stores.Applications.
-func (a askers) ReadWith(ctx context.Context, secret types.NamespacedName) (application string, err error) {
+// WorkWith implements stores.Applications. Of keys in the operator's namespace
+// it knows nothing: they say themselves that they are.
+func (a askers) WorkWith(ctx context.Context, secret types.NamespacedName) (who string, err error) {
+	if secret.Namespace == a.operatorNamespace && (secret.Name == installKeyName || secret.Name == webhookSecretName) {
+		return "the operator", nil
+	}
 	var found v1alpha1.ApplicationList
 	if err := a.client.List(ctx, &found, client.MatchingFields{byCredential: secret.String()}, client.UnsafeDisableDeepCopy); err != nil {
 		return "", err
@@ -80,7 +86,7 @@ func (a askers) ReadWith(ctx context.Context, secret types.NamespacedName) (appl
 	if len(found.Items) == 0 {
 		return "", nil
 	}
-	return found.Items[0].Name, nil
+	return fmt.Sprintf("Application %q", found.Items[0].Name), nil
 }
 
 // followers are the Applications of a repository, by its key. Before the cache

@@ -161,7 +161,7 @@ func (o Operator) reconciler(ctx context.Context, cfg *rest.Config, mgr ctrl.Man
 		}
 	})
 	keeper = stores.New(stores.Options{
-		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Applications: askers{signals, mgr.GetClient()}, Watches: watches,
+		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Applications: askers{signals, mgr.GetClient(), o.Namespace}, Watches: watches,
 		Providers: o.Providers, Egress: o.Egress, Gate: o.Gate, Clock: o.Clock, Digest: tokenizer.Digest, OperatorNamespace: o.Namespace,
 	})
 	return &ApplicationReconciler{

@@ -42,9 +42,9 @@ type Applications interface {
 	// Reread queues an Application, for which what stores answered before a
 	// moment is not good enough. It never blocks.
 	Reread(application types.NamespacedName, at time.Time)
-	// ReadWith names an Application that is read or decrypted with a Secret, ""
-	// where there is none.
-	ReadWith(ctx context.Context, secret types.NamespacedName) (application string, err error)
+	// WorkWith names who works with a Secret: an Application that is read or
+	// decrypted with it, or the operator itself; "" where there is nobody.
+	WorkWith(ctx context.Context, secret types.NamespacedName) (who string, err error)
 }
 
 // Watches opens and closes an owner's watches, and says what they saw.
@@ -268,19 +268,20 @@ func (k *Keeper) opened(h *heldStore) *store.Opened {
 }
 
 // reserved refuses a store that names what an Application is read or decrypted
-// with. The namespace has let the operator read those Secrets for that alone; a
-// store would send them to whatever server its author wrote down.
+// with, or what the operator itself works with. The namespace has let the
+// operator read those Secrets for that alone; a store would send them to whatever
+// server its author wrote down.
 func (k *Keeper) reserved(ctx context.Context, st store.Store, scopes []live.Scope) error {
 	for _, scope := range scopes {
 		if scope.Resource.Resource != resourceOf[store.ThingSecret] {
 			continue
 		}
-		application, err := k.applications.ReadWith(ctx, scope.Key())
+		who, err := k.applications.WorkWith(ctx, scope.Key())
 		if err != nil {
 			return failure.Waitf(v1alpha1.ReasonStoreUnavailable, "%s: it is not known yet what the Secrets that it names are for", st)
 		}
-		if application != "" {
-			return failure.Stallf(v1alpha1.ReasonStoreInvalid, "%s: Secret %q is what Application %q is read or decrypted with, and is given to no provider", st, scope.Name, application).
+		if who != "" {
+			return failure.Stallf(v1alpha1.ReasonStoreInvalid, "%s: Secret %q is what %s works with, and is given to no provider", st, scope.Name, who).
 				WithHint("keep the credentials of the store in a Secret of their own")
 		}
 	}

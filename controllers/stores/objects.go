@@ -11,6 +11,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/secret"
 	"github.com/gitseal/gitseal/internal/store"
 	"github.com/gitseal/gitseal/providers"
@@ -47,7 +48,8 @@ func (o objects) readSecret(ctx context.Context, n store.Named) (store.Content, 
 	for key, value := range s.Data {
 		entries[key] = secret.NewValue(value)
 	}
-	return store.Content{Version: s.ResourceVersion, Entries: entries}, nil
+	_, key := s.Annotations[v1alpha1.AnnotationAllowedNamespaces]
+	return store.Content{Version: s.ResourceVersion, Entries: entries, Key: key}, nil
 }
 
 func (o objects) readConfigMap(ctx context.Context, n store.Named) (store.Content, error) {

@@ -86,12 +86,12 @@ func (w *watches) Find(live.Scope, live.Key, uint64) (live.Object, live.Presence
 // askers are Applications that stores are opened for.
 type askers struct {
 	heard    map[types.NamespacedName]time.Time
-	readWith map[types.NamespacedName]string
+	workWith map[types.NamespacedName]string
 }
 
 func (a *askers) Reread(application types.NamespacedName, at time.Time) { a.heard[application] = at }
-func (a *askers) ReadWith(_ context.Context, secret types.NamespacedName) (string, error) {
-	return a.readWith[secret], nil
+func (a *askers) WorkWith(_ context.Context, secret types.NamespacedName) (string, error) {
+	return a.workWith[secret], nil
 }
 
 var epoch = time.Unix(1_900_000_000, 0)
@@ -139,7 +139,7 @@ func newCounter(t *testing.T) *counter {
 func newCounterOn(t *testing.T, base client.WithWatch) *counter {
 	t.Helper()
 	c := &counter{t: t, clock: clocktesting.NewFakeClock(epoch), watches: &watches{}, vault: &vault{}, recorder: events.NewFakeRecorder(100)}
-	c.askers = &askers{heard: map[types.NamespacedName]time.Time{}, readWith: map[types.NamespacedName]string{}}
+	c.askers = &askers{heard: map[types.NamespacedName]time.Time{}, workWith: map[types.NamespacedName]string{}}
 	reader := interceptor.NewClient(base, interceptor.Funcs{
 		SubResourcePatch: func(ctx context.Context, w client.Client, sub string, o client.Object, p client.Patch, options ...client.SubResourcePatchOption) error {
 			c.writes++
@@ -487,7 +487,7 @@ func TestAStoreIsNotGivenWhatApplicationsAreReadWith(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			c := newCounter(t)
-			c.askers.readWith[tt.secret] = "other"
+			c.askers.workWith[tt.secret] = `Application "other"`
 			err := c.read().Err
 			if !tt.refused {
 				if err != nil {
@@ -495,13 +495,33 @@ func TestAStoreIsNotGivenWhatApplicationsAreReadWith(t *testing.T) {
 				}
 				return
 			}
-			if err == nil || !strings.Contains(err.Error(), `Secret "token" is what Application "other" is read or decrypted with`) {
+			if err == nil || !strings.Contains(err.Error(), `Secret "token" is what Application "other" works with`) {
 				t.Errorf("the store was opened with it: %v", err)
 			}
 			if status, _ := c.look(); readyReason(status) == "" || c.vault.checks > 0 {
 				t.Errorf("the store is asked, and says %q", readyReason(status))
 			}
 		})
+	}
+}
+
+// A key in the operator's namespace says whose it is. It opens nothing but what is
+// in Git, also while no Application names it.
+func TestAStoreIsNotGivenAKey(t *testing.T) {
+	c := newCounter(t)
+	var token corev1.Secret
+	if err := c.keeper.client.Get(t.Context(), types.NamespacedName{Namespace: "ns", Name: "token"}, &token); err != nil {
+		t.Fatal(err)
+	}
+	token.Annotations = map[string]string{v1alpha1.AnnotationAllowedNamespaces: ""}
+	if err := c.keeper.client.Update(t.Context(), &token); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.read().Err; err == nil || !strings.Contains(err.Error(), `Secret "token" in namespace "ns" is a key that opens what is in Git`) {
+		t.Errorf("the store was opened with it: %v", err)
+	}
+	if status, _ := c.look(); readyReason(status) != "False/StoreInvalid Stalled" || c.vault.checks > 0 {
+		t.Errorf("the store is asked, and says %q", readyReason(status))
 	}
 }
 

@@ -29,6 +29,8 @@ type Content struct {
 	Entries map[string]secret.Value
 	// Annotations of a ServiceAccount.
 	Annotations map[string]string
+	// Key: it is a Secret with which Applications are decrypted.
+	Key bool
 }
 
 // Objects reads what stores name, as the operator. Its errors are those of the
@@ -67,6 +69,10 @@ func (o *Opener) read(ctx context.Context, s Store) (*credentials, error) {
 		content, err := o.Objects.Read(ctx, n)
 		if err != nil {
 			return nil, c.refusal(n, "read", err)
+		}
+		if content.Key {
+			return nil, judged(providers.ErrInvalid, s.invalid("%s is a key that opens what is in Git, and is given to no provider", n).
+				WithHint("keep the credentials of the store in a Secret of their own"))
 		}
 		c.contents[n.bare()] = content
 	}
