@@ -73,7 +73,7 @@ func (c *Client) settle(flights []*flight, outcomes []Outcome, try int) (again [
 		c.queue.land(fl, c.learn(fl, o, now))
 	}
 	if len(again) == 0 {
-		c.pause.after(outcomes, now, c.f.jittered)
+		c.pause.after(outcomes, flights[0].began, now, c.f.jittered)
 	}
 	return again
 }

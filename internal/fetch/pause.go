@@ -11,9 +11,10 @@ import (
 // answer, or does not let us in. It is guarded by Client.mu.
 type pause struct {
 	until time.Time
-	err   error // what callers are told meanwhile
-	row   int   // how often in a row it was put off, if it was
-	away  int   // calls in a row that failed for good
+	err   error     // what callers are told meanwhile
+	row   int       // how often in a row it was put off, if it was
+	since time.Time // of the last time that it was put off
+	away  int       // calls in a row that failed for good
 }
 
 // asked honours a time to wait that the provider named.
@@ -26,8 +27,9 @@ func (p *pause) asked(err error, now time.Time) {
 
 // after takes note of how a call ended for good. A store that lets nobody in is
 // left alone at once, since many a provider locks an account after a few wrong
-// logins; one that does not answer, after a few calls.
-func (p *pause) after(outcomes []Outcome, now time.Time, jittered func(time.Duration) time.Duration) {
+// logins; one that does not answer, after a few calls. Calls that had begun when
+// it was put off say nothing new, and put it off no further.
+func (p *pause) after(outcomes []Outcome, began, now time.Time, jittered func(time.Duration) time.Duration) {
 	var failed error
 	for _, o := range outcomes {
 		if o.Err == nil || !passing(o.Err) && !errors.Is(o.Err, providers.ErrUnauthenticated) {
@@ -36,12 +38,15 @@ func (p *pause) after(outcomes []Outcome, now time.Time, jittered func(time.Dura
 		}
 		failed = worse(failed, o.Err)
 	}
+	if !began.After(p.since) {
+		return
+	}
 	p.away++
 	if p.away < awayAfter && !errors.Is(failed, providers.ErrUnauthenticated) {
 		return
 	}
 	wait := jittered(min(firstPause<<min(p.row, 8), lastPause))
-	p.row++
+	p.row, p.since = p.row+1, now
 	if now.Add(wait).After(p.until) {
 		p.until, p.err = now.Add(wait), failed
 	}

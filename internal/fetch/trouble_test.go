@@ -314,6 +314,49 @@ func TestAnOutageOfAThousandKeysIsShort(t *testing.T) {
 }
 
 // One key that fails on its own must not take the others with it.
+// Calls that were under way together say the same thing once: what ends them is
+// no reason to leave the store alone for longer each time.
+func TestCallsThatFailTogetherAreOneReasonToPause(t *testing.T) {
+	tests := map[string]struct {
+		err    error
+		takes  time.Duration
+		limits func(*fetch.Limits)
+	}{
+		"refused":     {kind(providers.ErrUnavailable), 0, nil},
+		"not let in":  {kind(providers.ErrUnauthenticated), time.Second, nil},
+		"no answer":   {kind(providers.ErrUnavailable), time.Minute, nil},
+		"no 2nd try":  {kind(providers.ErrUnavailable), time.Second, func(l *fetch.Limits) { l.Retries = 0 }},
+		"all at once": {kind(providers.ErrUnavailable), time.Second, func(l *fetch.Limits) { l.Concurrency = 50 }},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := &backend{takes: tt.takes}
+				b.answers(failing(tt.err))
+				l := limits()
+				if tt.limits != nil {
+					tt.limits(&l)
+				}
+				c := client(t, start(t, fetch.Options{}), b, l)
+				var requests []fetch.Request
+				for _, key := range names(50) {
+					requests = append(requests, request(key, 0))
+				}
+				for i, o := range c.Get(t.Context(), requests, 0) {
+					if o.Err == nil {
+						t.Errorf("%q was read of a store that is away", requests[i].Ref.Key)
+					}
+				}
+				b.mu.Lock()
+				b.takes, b.get = 0, nil
+				b.mu.Unlock()
+				pass(11 * time.Second)
+				wantValue(t, one(t.Context(), c, "a", 0, 0), "a")
+			})
+		})
+	}
+}
+
 func TestOneKeyThatFailsHoldsUpNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &backend{}
