@@ -196,12 +196,17 @@ func (g grant) plain(key string) error {
 	return nil
 }
 
+// hasKey reports whether a rule is for a key. A prefix is not for itself: Vault
+// reads shop/ as shop, which is not below it.
 func (r rule) hasKey(key string) bool {
 	if r.keys == nil {
 		return true
 	}
 	return slices.ContainsFunc(r.keys, func(k string) bool {
-		return k == key || strings.HasSuffix(k, "/") && strings.HasPrefix(key, k)
+		if strings.HasSuffix(k, "/") {
+			return strings.HasPrefix(strings.TrimRight(key, "/"), k)
+		}
+		return k == key
 	})
 }
 

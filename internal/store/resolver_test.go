@@ -544,6 +544,9 @@ func TestAKeyIsComparedWithoutTheMount(t *testing.T) {
 		"a folder in it":                          {rule: "shop/", key: "/team/shop/db"},
 		"a rule of such a folder":                 {rule: "/team/shop/", key: "/team/shop/db", allowed: true},
 		"slashes that a path does without":        {rule: "shop/", key: "team//shop/db", allowed: true},
+		"what is called as the folder":            {rule: "shop/", key: "shop/"},
+		"that, with more slashes":                 {rule: "shop/", key: "team/shop//"},
+		"a folder in the folder":                  {rule: "shop/", key: "shop/db/", allowed: true},
 		"data is a folder in version 1":           {rule: "shop/", key: "team/data/shop/db", v1: true},
 	}
 	for name, tt := range tests {
