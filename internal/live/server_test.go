@@ -3,6 +3,7 @@ package live_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -130,10 +131,14 @@ func (s *server) watch(w http.ResponseWriter, r *http.Request, resource string) 
 	events := make(chan watchEvent, 100)
 	since, _ := strconv.Atoi(r.URL.Query().Get("resourceVersion"))
 	s.mu.Lock()
+	missed := map[int]metav1.PartialObjectMetadata{}
 	for key, o := range s.objects {
 		if version, _ := strconv.Atoi(o.ResourceVersion); version > since && strings.HasPrefix(key, resource+"/") {
-			events <- watchEvent{"ADDED", o}
+			missed[version] = o
 		}
+	}
+	for _, version := range slices.Sorted(maps.Keys(missed)) {
+		events <- watchEvent{"ADDED", missed[version]}
 	}
 	s.watchers[events] = resource
 	s.mu.Unlock()
