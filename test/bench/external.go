@@ -39,7 +39,10 @@ func keptContent(key int) map[string]any {
 	return content
 }
 
-func externalManifest(name string, i int) string {
+func (w workload) externalManifest(name string, app, i int) string {
+	if w.keeper == sharedVaultName {
+		return sharedManifest(name, app)
+	}
 	return fmt.Sprintf(`apiVersion: external-secrets.io/v1
 kind: ExternalSecret
 metadata:
@@ -80,6 +83,9 @@ func (s *stage) credentials() []string {
 
 // kept lists the scenarios of a workload whose values a provider owns.
 func kept(w workload) []scenario {
+	if w.keeper == sharedVaultName {
+		return outages(w)
+	}
 	first := scenario{kind: "first-sync", workload: w, most: 5, play: firstResolved,
 		what: "nothing is there and nothing was read; the Application is created, and is Ready"}
 	second := scenario{kind: "second-sync", workload: w, most: 5, play: secondResolved,

@@ -41,6 +41,8 @@ func newKeeper(ctx context.Context, name string) (keeper, error) {
 	switch name {
 	case "vault":
 		return newVaultKeeper(ctx)
+	case sharedVaultName:
+		return newSharedVault(ctx)
 	case "aws":
 		return newAWSKeeper()
 	}
@@ -55,7 +57,7 @@ type vaultKeeper struct {
 	seen   keeperCalls
 }
 
-func newVaultKeeper(ctx context.Context) (keeper, error) {
+func newVaultKeeper(ctx context.Context) (*vaultKeeper, error) {
 	v, err := rig.StartVault(ctx)
 	if err != nil {
 		return nil, err

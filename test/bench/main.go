@@ -75,7 +75,7 @@ func parse(args []string) (o options, err error) {
 // choose finds scenarios by name. The quick ones stay away from large
 // workloads, unless they are named.
 func choose(names string, quick bool) ([]scenario, error) {
-	all := scenarios()
+	all := scenarios(quick)
 	if names == "" {
 		if quick {
 			all = slices.DeleteFunc(all, func(s scenario) bool { return s.workload.objects() > 1000 })
@@ -95,7 +95,7 @@ func choose(names string, quick bool) ([]scenario, error) {
 
 // run plays the scenarios of each workload on one sandbox.
 func run(ctx context.Context, o options) error {
-	for _, w := range workloads() {
+	for _, w := range workloads(o.quick) {
 		of := slices.DeleteFunc(slices.Clone(o.scenarios), func(s scenario) bool { return s.workload.name != w.name })
 		if len(of) == 0 {
 			continue

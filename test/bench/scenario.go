@@ -30,6 +30,8 @@ func (s scenario) missing(c *controller) string {
 		return "reconciles"
 	case s.kind == "drift" && !c.CorrectsDrift:
 		return "correctsDrift"
+	case s.workload.keeper == sharedVaultName && (c.Webhook == nil || c.Label == ""):
+		return "webhook or label"
 	case (s.kind == "idle" || s.kind == "no-op") && c.Reconciles == "":
 		return "reconciles"
 	case s.kind == "no-op" && c.Webhook == nil:
@@ -49,9 +51,9 @@ func worst(what, measure string, atMost float64) result.Target {
 }
 
 // scenarios lists all, and the figures to reach.
-func scenarios() []scenario {
+func scenarios(quick bool) []scenario {
 	var all []scenario
-	for _, w := range workloads() {
+	for _, w := range workloads(quick) {
 		if w.keeper != "" {
 			all = append(all, kept(w)...)
 			continue

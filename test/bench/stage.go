@@ -38,6 +38,7 @@ type stage struct {
 	controller *controller
 	rig        *rig.Rig
 	repo       *rig.Repo
+	beside     *rig.Repo // of a neighbour, once there is one
 	dir        string
 	commit     string
 	ageKey     string

@@ -18,14 +18,15 @@ type workload struct {
 	apps, namespaces int
 	// of are the kinds of an Application's objects and how many of each.
 	of map[kind]int
-	// keeper owns the values of ExternalSecrets: "vault", "aws" or "".
+	// keeper owns the values of ExternalSecrets: "vault", "aws", "shared-vault"
+	// or "".
 	keeper string
 }
 
 // workloads are the ones that scenarios are played on. Services are headless
 // and Deployments have no replicas, so that the rest of the control plane has
 // little to do.
-func workloads() []workload {
+func workloads(quick bool) []workload {
 	big := func(n int) workload {
 		return workload{name: fmt.Sprintf("big-%d", n), apps: 1, namespaces: 1, of: map[kind]int{configMap: 4 * n / 10, secret: 3 * n / 10, service: 2 * n / 10, deployment: n / 10}}
 	}
@@ -35,7 +36,11 @@ func workloads() []workload {
 	kept := func(keeper string) workload {
 		return workload{name: fmt.Sprintf("%s-%d", keeper, referenced), apps: 1, namespaces: 1, of: map[kind]int{externalSecret: referenced}, keeper: keeper}
 	}
-	return []workload{big(1000), big(5000), many(100), many(1000), kept("vault"), kept("aws")}
+	dependent := workload{name: "outage", apps: 1000, namespaces: 10, of: map[kind]int{externalSecret: 1}, keeper: sharedVaultName}
+	if quick {
+		dependent.apps = 300
+	}
+	return []workload{big(1000), big(5000), many(100), many(1000), kept("vault"), kept("aws"), dependent}
 }
 
 func (w workload) objectsEach() int {
@@ -106,7 +111,7 @@ func (w workload) manifests() []object {
 				name := fmt.Sprintf("%s-%s-%04d", appName(app), k.name, i)
 				o := object{kind: k, app: app, name: name, text: manifest(k, name, i)}
 				if k == externalSecret {
-					o.git = externalManifest(name, i)
+					o.git = w.externalManifest(name, app, i)
 				}
 				all = append(all, o)
 			}

@@ -23,6 +23,15 @@ var kinds = []struct {
 	{"drift", "Drift", []string{"driftSeconds", "worstSeconds", "patchSeconds", "deleteSeconds", "unlabelSeconds", "samples", "cpuSeconds"}},
 	{"restart", "Restart", []string{"wallSeconds", "objects", "changedObjects", "objectCalls", "cpuSeconds", "peakRSSMiB", "ownCalls"}},
 	{"idle", "Idle", []string{"callsPerMinute", "objectCalls", "gitRequestsPerMinute", "cpuMillisPerApplicationAndMinute", "etcdPutsPerMinute", "etcdPutsPerMinuteWithout", "rssMiB"}},
+	{"store-outage", "A store that is sealed", outageColumns()},
+	{"silent-outage", "A store that does not answer", outageColumns()},
+}
+
+// outageColumns are first what holds while the store is away, then what its
+// return costs.
+func outageColumns() []string {
+	return []string{"notReady", "statusWritesPerApplication", "events", "providerRequestsPerMinute", "neighbourBeforeSeconds", "neighbourSeconds", "cpuSeconds", "rssMiB",
+		"recoverySeconds", "recoveryReadsPerKey", "recoveryOwnCalls", "recoveryStatusWritesPerApplication", "recoveryCPUSeconds"}
 }
 
 // meaning explains the measures, in the words of the page.
@@ -35,6 +44,9 @@ var meaning = map[string]string{
 	"objects": "objects in place", "changedObjects": "objects changed", "callsPerMinute": "calls per minute",
 	"gitRequestsPerMinute": "Git requests per minute", "cpuMillisPerApplicationAndMinute": "CPU per Application and minute",
 	"etcdPutsPerMinute": "etcd puts per minute", "etcdPutsPerMinuteWithout": "without the operator",
+	"notReady": "not Ready", "statusWritesPerApplication": "writes of status per Application", "events": "events", "providerRequestsPerMinute": "requests to the store per minute",
+	"neighbourBeforeSeconds": "a neighbour's commit before", "neighbourSeconds": "and meanwhile", "recoverySeconds": "until all values are there", "recoveryReadsPerKey": "reads per key until then",
+	"recoveryOwnCalls": "calls until then", "recoveryStatusWritesPerApplication": "writes of status per Application until then", "recoveryCPUSeconds": "CPU until then",
 }
 
 func page(results []result.Result, note string) string {
@@ -87,6 +99,7 @@ How to read it:
   five ConfigMaps, three SOPS Secrets and two Services. Deployments have no replicas.
 - *vault-1000* and *aws-1000* are one Application of 1,000 ExternalSecrets over 250 keys of four properties each, read as is from a real Vault and over AWS's protocol. Next to them the same
   apply without secrets and the bare reads are measured.
+- *outage* is 1,000 Applications in ten namespaces of one ExternalSecret each, over 50 keys behind one ClusterSecretStore of a real Vault. A neighbour is an Application without secrets.
 - The *floor* is the same objects, in plaintext, sent by a bare parallel loop of server-side applies: what the API server needs by itself.
 - *calls* are counted by the operator itself (` + "`rest_client_requests_total`" + `): exactly its own. *calls for objects*, and the lists of calls, come from the API server's metrics
   (` + "`apiserver_request_total`" + `), less what the benchmark did; the rest of the control plane is in them, which writes Deployments (PUT) and lists everything (LIST). Watches are left out
