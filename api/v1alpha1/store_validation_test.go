@@ -18,7 +18,7 @@ func validStore() map[string]any {
 func TestStoreValidation(t *testing.T) {
 	c, _ := connect(t)
 	const (
-		oneProvider = "provider takes exactly one of aws, gcpsm, vault, kubernetes, file and plugin"
+		oneProvider = "provider takes exactly one of aws, gcpsm, vault, kubernetes, fake, file and plugin"
 		oneAuth     = "auth takes exactly one of tokenSecretRef, appRole, kubernetes, ldap, jwt, cert and userPass"
 		vault       = "provider.vault={server: 'https://vault:8200', path: secret"
 		ref         = "{name: creds, key: token}"
@@ -29,6 +29,12 @@ func TestStoreValidation(t *testing.T) {
 	}{
 		"a directory":                      {"provider.file={}", ""},
 		"a directory outside":              {"provider.file={directory: ../etc}", "must not contain '..'"},
+		"values":                           {"provider.fake={data: [{key: k, value: v}, {key: k, value: w, version: v1}], validationResult: 2}", ""},
+		"no values":                        {"provider.fake={data: []}", ""},
+		"a value without a key":            {"provider.fake={data: [{value: v}]}", "data[0].key: Required value"},
+		"a key without a value":            {"provider.fake={data: [{key: k, value: ''}]}", "should be at least 1 chars long"},
+		"a result that there is not":       {"provider.fake={data: [], validationResult: 3}", "should be less than or equal to 2"},
+		"values in two places":             {"provider={file: {}, fake: {data: []}}", oneProvider},
 		"no provider":                      {"provider={}", oneProvider},
 		"two providers":                    {"provider={file: {}, aws: {region: eu-central-1}}", oneProvider},
 		"AWS with the operator's own":      {"provider.aws={service: SecretsManager, region: eu-central-1}", ""},

@@ -3,7 +3,7 @@ package v1alpha1
 // StoreProvider holds one provider. The fields are those of
 // external-secrets.io; file and plugin are gitseal's own.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.aws), has(self.gcpsm), has(self.vault), has(self.kubernetes), has(self.file), has(self.plugin)].filter(x, x).size() == 1",message="provider takes exactly one of aws, gcpsm, vault, kubernetes, file and plugin"
+// +kubebuilder:validation:XValidation:rule="[has(self.aws), has(self.gcpsm), has(self.vault), has(self.kubernetes), has(self.fake), has(self.file), has(self.plugin)].filter(x, x).size() == 1",message="provider takes exactly one of aws, gcpsm, vault, kubernetes, fake, file and plugin"
 type StoreProvider struct {
 	// aws is AWS Secrets Manager.
 	// +optional
@@ -17,6 +17,10 @@ type StoreProvider struct {
 	// kubernetes is the Secrets of a namespace of this or another cluster.
 	// +optional
 	Kubernetes *KubernetesProvider `json:"kubernetes,omitempty"`
+	// fake is values that stand in the store itself, in plain text: for tests and
+	// demonstrations.
+	// +optional
+	Fake *FakeProvider `json:"fake,omitempty"`
 	// file is a directory of the operator, for development and tests.
 	// +optional
 	File *FileProvider `json:"file,omitempty"`
@@ -362,6 +366,41 @@ type SecretReference struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Namespace *string `json:"namespace,omitempty"`
+}
+
+// FakeProvider holds values in plain text, for all to read who may read the
+// store. It is for tests and demonstrations.
+type FakeProvider struct {
+	// data holds the values. No two of them have the same key and version.
+	// +required
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1024
+	Data []FakeProviderData `json:"data"`
+	// validationResult is what a check of the store finds: 0 that it is ready, 1
+	// that it is not known whether it is, which counts as ready, and 2 an error.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=2
+	ValidationResult *int32 `json:"validationResult,omitempty"`
+}
+
+// FakeProviderData is a value that stands in a store.
+type FakeProviderData struct {
+	// key of the value.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	Key string `json:"key"`
+	// value, in plain text.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1048576
+	Value string `json:"value"`
+	// version, which has to be asked for by its name. One without is read where
+	// none is asked for.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Version string `json:"version,omitempty"`
 }
 
 // FileProvider is a directory on the operator's own disk, below the one that

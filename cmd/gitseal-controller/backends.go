@@ -7,6 +7,7 @@ import (
 
 	"github.com/gitseal/gitseal/providers"
 	"github.com/gitseal/gitseal/providers/aws"
+	"github.com/gitseal/gitseal/providers/fake"
 	"github.com/gitseal/gitseal/providers/file"
 	"github.com/gitseal/gitseal/providers/gcp"
 	"github.com/gitseal/gitseal/providers/kubernetes"
@@ -26,6 +27,7 @@ func backends(cluster *rest.Config, files, plugins string) (providers.Registry, 
 		"gcpsm":      gcp.Backend(),
 		"kubernetes": kubernetes.Backend(home),
 		"vault":      vault.Backend(),
+		"fake":       fake.Backend(),
 		"file":       file.Backend(files),
 		"plugin":     plugin.Backend(plugins),
 	}, nil

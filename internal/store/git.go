@@ -130,7 +130,7 @@ func (s Store) known(spec map[string]any, foreign bool) error {
 	if !ok || len(provider) == 0 {
 		return s.invalid("spec.provider is missing")
 	}
-	supported := []string{"aws", "gcpsm", "kubernetes", "vault"}
+	supported := []string{"aws", "gcpsm", "vault", "kubernetes", "fake"}
 	if !foreign {
 		supported = append(supported, "file", "plugin")
 	} else if own := owned(spec, "access", "limits"); own != "" {
@@ -140,11 +140,8 @@ func (s Store) known(spec map[string]any, foreign bool) error {
 		if slices.Contains(supported, name) {
 			continue
 		}
-		f := s.invalid("spec.provider.%s is not supported", shown(name))
-		if name == "fake" {
-			return f.WithHint("keep values of tests in a directory: provider file of a %s SecretStore", v1alpha1.GroupVersion)
-		}
-		return f.WithHint("gitseal reads aws, gcpsm, vault and kubernetes; others come as plugins")
+		return s.invalid("spec.provider.%s is not supported", shown(name)).
+			WithHint("gitseal reads aws, gcpsm, vault, kubernetes and fake; others come as plugins")
 	}
 	return nil
 }

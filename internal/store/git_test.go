@@ -67,6 +67,13 @@ provider:
         accessKeyIDSecretRef: {name: aws, key: id}
         secretAccessKeySecretRef: {name: aws, key: secret}
 `},
+		"values in the store": {eso, "ClusterSecretStore", `
+provider:
+  fake:
+    validationResult: 1
+    data: [{key: /a, value: one}, {key: /a, value: two, version: v1}, {key: /av1, value: three}]
+`},
+		"no values in the store": {"gitseal.dev/v1alpha1", "SecretStore", "provider: {fake: {data: []}}"},
 		"Google Cloud with a key": {eso, "SecretStore", `
 provider:
   gcpsm: {projectID: p, auth: {secretRef: {secretAccessKeySecretRef: {name: gcp, key: key.json}}}}
@@ -165,14 +172,25 @@ func TestStoresForTheCluster(t *testing.T) {
 
 func TestStoresInGitThatAreRefused(t *testing.T) {
 	provider := func(text string) string { return "provider:\n  " + text }
+	fake := func(data string) string { return provider("fake: {data: [" + data + "]}") }
 	tests := map[string]struct{ apiVersion, kind, spec, want string }{
-		"fake":             {eso, "SecretStore", provider("fake: {data: []}"), "spec.provider.fake is not supported: keep values of tests in a directory"},
-		"another provider": {eso, "SecretStore", provider("azurekv: {}"), "spec.provider.azurekv is not supported"},
-		"parameter store":  {eso, "SecretStore", provider("aws: {service: ParameterStore, region: x}"), `spec.provider.aws.service "ParameterStore" is not supported`},
-		"files":            {eso, "SecretStore", provider("file: {}"), "spec.provider.file is not supported"},
-		"no provider":      {eso, "SecretStore", "controller: x", "spec.provider is missing"},
-		"two providers":    {eso, "SecretStore", vaultToken + "  aws: {region: x}", "takes exactly one provider, and has aws, vault"},
-		"an unknown field": {eso, "SecretStore", strings.Replace(vaultToken, "path:", "pathh:", 1), "spec.provider.vault.pathh is not supported"},
+		"a value without a key": {eso, "SecretStore", fake("{value: hunter2}"), "spec.provider.fake.data[0].key is missing"},
+		"a key without a value": {eso, "SecretStore", fake("{key: a, value: hunter2}, {key: b}"), "spec.provider.fake.data[1].value is missing"},
+		"two values of one key and version": {eso, "SecretStore", fake("{key: a, value: hunter2, version: v}, {key: a, value: one}, {key: a, value: two, version: v}"),
+			"spec.provider.fake.data[2] has the key and version of data[0]"},
+		"a key that is too long":            {eso, "SecretStore", fake("{key: " + strings.Repeat("k", 1025) + ", value: hunter2}"), "longer than 1024 and 256 characters"},
+		"a version that is too long":        {eso, "SecretStore", fake("{key: k, value: hunter2, version: " + strings.Repeat("v", 257) + "}"), "longer than 1024 and 256 characters"},
+		"a value that no Secret holds":      {eso, "SecretStore", fake("{key: k, value: hunter2" + strings.Repeat("v", 1<<20) + "}"), "spec.provider.fake.data[0].value is larger than 1 MiB"},
+		"too many values":                   {eso, "SecretStore", fake(strings.Repeat("{key: k, value: hunter2}, ", 1025)), "spec.provider.fake.data holds more than 1024 values"},
+		"a value that is no text":           {eso, "SecretStore", fake("{key: k, value: {hunter2: x}}"), "spec.provider.fake.data.value is of the wrong type"},
+		"values as an older version had it": {"external-secrets.io/v1beta1", "SecretStore", fake("{key: k, valueMap: {hunter2: x}}"), "spec.provider.fake.data[0].valueMap is not supported"},
+		"a result that there is not":        {eso, "SecretStore", provider("fake: {data: [], validationResult: 3}"), "spec.provider.fake.validationResult is none of"},
+		"another provider":                  {eso, "SecretStore", provider("azurekv: {}"), "spec.provider.azurekv is not supported"},
+		"parameter store":                   {eso, "SecretStore", provider("aws: {service: ParameterStore, region: x}"), `spec.provider.aws.service "ParameterStore" is not supported`},
+		"files":                             {eso, "SecretStore", provider("file: {}"), "spec.provider.file is not supported"},
+		"no provider":                       {eso, "SecretStore", "controller: x", "spec.provider is missing"},
+		"two providers":                     {eso, "SecretStore", vaultToken + "  aws: {region: x}", "takes exactly one provider, and has aws, vault"},
+		"an unknown field":                  {eso, "SecretStore", strings.Replace(vaultToken, "path:", "pathh:", 1), "spec.provider.vault.pathh is not supported"},
 		"authorities in what holds none": {eso, "SecretStore", provider("vault: {server: https://v, caProvider: {type: Pod, name: x}, auth: {tokenSecretRef: {name: a, key: b}}}"),
 			`spec.provider.vault.caProvider.type is "Pod", and may be Secret or ConfigMap`},
 		"an unknown method":                     {eso, "SecretStore", provider("vault: {server: https://v, auth: {iam: {vaultRole: x}}}"), "spec.provider.vault.auth.iam is not supported: be let in by one of tokenSecretRef"},
@@ -221,7 +239,7 @@ func TestStoresInGitThatAreRefused(t *testing.T) {
 }
 
 func FuzzFromGit(f *testing.F) {
-	for _, spec := range []string{vaultToken, "provider: {aws: {region: x}}", "provider: {fake: {}}", "access: [{keys: ['a*']}]", "conditions: [{namespaceRegexes: ['(']}]"} {
+	for _, spec := range []string{vaultToken, "provider: {aws: {region: x}}", "provider: {fake: {data: [{key: a, value: b}, {key: a, value: c}]}}", "access: [{keys: ['a*']}]", "conditions: [{namespaceRegexes: ['(']}]"} {
 		f.Add(eso, "SecretStore", spec)
 		f.Add("gitseal.dev/v1alpha1", "SecretStore", spec)
 		f.Add(eso, "ClusterSecretStore", spec)

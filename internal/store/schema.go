@@ -1,8 +1,10 @@
 package store
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
 )
@@ -20,6 +22,8 @@ func (s Store) checkProvider() error {
 		return s.checkVault(p.Vault)
 	case p.Kubernetes != nil:
 		return s.checkKubernetes(p.Kubernetes)
+	case p.Fake != nil:
+		return s.checkFake(p.Fake)
 	case p.File != nil:
 		return s.checkFile(p.File)
 	}
@@ -105,6 +109,44 @@ func (s Store) checkKubernetes(p *v1alpha1.KubernetesProvider) error {
 	}
 	if o := p.RequireOwner; o != nil && o.Kind == "" {
 		return s.invalid("spec.provider.kubernetes.requireOwner.kind is missing")
+	}
+	return nil
+}
+
+// Bounds of values that stand in a store.
+const (
+	maxFakes       = 1024
+	maxFakeKey     = 1024
+	maxFakeValue   = 1 << 20 // a Secret holds no more
+	maxFakeVersion = 256
+)
+
+// checkFake says which value is wrong by its place, and nothing else of it.
+func (s Store) checkFake(p *v1alpha1.FakeProvider) error {
+	if len(p.Data) > maxFakes {
+		return s.invalid("spec.provider.fake.data holds more than %d values", maxFakes)
+	}
+	if v := p.ValidationResult; v != nil && (*v < 0 || *v > 2) {
+		return s.invalid("spec.provider.fake.validationResult is none of 0 (ready), 1 (unknown) and 2 (error)")
+	}
+	first := map[[2]string]int{}
+	for i, d := range p.Data {
+		field := fmt.Sprintf("spec.provider.fake.data[%d]", i)
+		switch {
+		case d.Key == "":
+			return s.invalid("%s.key is missing", field)
+		case d.Value == "":
+			return s.invalid("%s.value is missing", field)
+		case utf8.RuneCountInString(d.Key) > maxFakeKey, utf8.RuneCountInString(d.Version) > maxFakeVersion:
+			return s.invalid("%s: key or version is longer than %d and %d characters", field, maxFakeKey, maxFakeVersion)
+		case len(d.Value) > maxFakeValue:
+			return s.invalid("%s.value is larger than 1 MiB", field)
+		}
+		name := [2]string{d.Key, d.Version}
+		if same, ok := first[name]; ok {
+			return s.invalid("%s has the key and version of data[%d]", field, same).WithHint("remove one of them")
+		}
+		first[name] = i
 	}
 	return nil
 }

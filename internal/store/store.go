@@ -84,7 +84,7 @@ func (s Store) providers() []string {
 		set  bool
 	}{
 		{"aws", p.AWS != nil}, {"gcpsm", p.GCPSM != nil}, {"vault", p.Vault != nil},
-		{"kubernetes", p.Kubernetes != nil}, {"file", p.File != nil}, {"plugin", p.Plugin != nil},
+		{"kubernetes", p.Kubernetes != nil}, {"fake", p.Fake != nil}, {"file", p.File != nil}, {"plugin", p.Plugin != nil},
 	} {
 		if f.set {
 			names = append(names, f.name)

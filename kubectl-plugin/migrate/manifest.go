@@ -94,7 +94,9 @@ func (t Target) store(m *Finding, object render.Object, root, version *yaml.Node
 		m.refuse(err)
 		return nil
 	}
-	if named, _ := migrated.Named(); len(named) == 0 {
+	if migrated.Spec.Provider.Fake != nil {
+		message = "its values stay in it, in plain text"
+	} else if named, _ := migrated.Named(); len(named) == 0 {
 		message = "have the provider let the operator's own identity in"
 	}
 	if migrated.Kind == v1alpha1.KindClusterSecretStore {

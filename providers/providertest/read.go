@@ -124,6 +124,9 @@ func pinned(t *testing.T, tr *trial) {
 	p, key := tr.open(), tr.key("pinned")
 	first, v1 := tr.put(key)
 	second, _ := tr.put(key)
+	if tr.subject.has(Pinning) && !tr.subject.has(Versions) {
+		v1 = tr.server.Keep(key, first)
+	}
 	if !tr.subject.has(Pinning) {
 		if r, err := tr.get(p, providers.Ref{Key: key, Version: "1"}); err != nil {
 			tr.wantKind(err, providers.ErrInvalid)

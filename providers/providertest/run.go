@@ -39,7 +39,7 @@ func Run(t *testing.T, subject Subject) {
 	}
 	server := subject.New(t)
 	for _, f := range features {
-		if missing := server.lacking(f); subject.has(f) && missing != nil {
+		if missing := server.lacking(subject, f); subject.has(f) && missing != nil {
 			t.Fatalf("%s needs the controls %q, or a reason in Without", f, missing)
 		}
 	}

@@ -20,8 +20,8 @@ const (
 	// Versions: Result.Version tells one content from the next. Lacking: it is
 	// empty.
 	Versions Feature = "versions"
-	// Pinning: Ref.Version reads an older version. Lacking: such a Ref is
-	// ErrInvalid, or reads the newest.
+	// Pinning: Ref.Version reads an older version; without Versions, one that was
+	// kept under a name. Lacking: such a Ref is ErrInvalid, or reads the newest.
 	Pinning Feature = "pinning"
 	// Metadata: Ref.Metadata reads what Server.Tag set. Lacking: ErrInvalid.
 	Metadata Feature = "metadata"
@@ -86,6 +86,9 @@ type Server struct {
 	// one. For the dialect Document the content stands in the property "content"
 	// of the value, for Entries in the entry "content".
 	Put func(key string, content []byte) (version string)
+	// Keep stores content beside the newest, to be read by its version alone
+	// (Pinning without Versions).
+	Keep func(key string, content []byte) (version string)
 	// Tag gives a key tags or labels (Metadata, FindByTags).
 	Tag func(key string, tags map[string]string)
 	// Deny lets nobody read a key (Denial).
@@ -113,8 +116,9 @@ type Server struct {
 }
 
 // lacking names the controls that a feature needs and that are not there.
-func (s *Server) lacking(f Feature) []string {
+func (s *Server) lacking(subject Subject, f Feature) []string {
 	controls := map[Feature]map[string]bool{
+		Pinning:     {"Keep": s.Keep != nil || subject.has(Versions)},
 		Metadata:    {"Tag": s.Tag != nil},
 		FindByTags:  {"Tag": s.Tag != nil},
 		Denial:      {"Deny": s.Deny != nil},

@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -32,6 +33,7 @@ import (
 	"github.com/gitseal/gitseal/internal/render"
 	"github.com/gitseal/gitseal/internal/secret"
 	"github.com/gitseal/gitseal/providers"
+	"github.com/gitseal/gitseal/providers/fake"
 )
 
 const oracle = "../../bin/oracle"
@@ -143,7 +145,7 @@ func ask(t *testing.T, scenes []scene) []answer {
 // manifests reads testdata/manifests/*.txtar: the comment says what it is about,
 // and in its last line "fails" if both refuse it, or behind "differs:" the row
 // that says why they disagree; externalsecret.yaml is the manifest, values/STORE/KEY what a store
-// holds, all else an object.
+// holds, in the store fake KEY@VERSION too, all else an object.
 func manifests(t *testing.T) (scenes []scene) {
 	t.Helper()
 	paths, err := filepath.Glob("testdata/manifests/*.txtar")
@@ -232,10 +234,14 @@ func templated(t *testing.T, text string, keys []string) string {
 // store is a Resolver over the values of a question.
 type store map[string]map[string]string
 
-func (s store) Resolve(_ context.Context, requests []external.Request) []external.Answer {
+func (s store) Resolve(ctx context.Context, requests []external.Request) []external.Answer {
 	dialects := map[string]providers.Dialect{"vault": providers.Document, "kubernetes": providers.Entries}
 	answers := make([]external.Answer, len(requests))
 	for i, r := range requests {
+		if r.Store.Name == "fake" {
+			answers[i] = s.faked(ctx, r)
+			continue
+		}
 		name := r.Store.Name
 		if r.Ref.Metadata {
 			name += "-tags"
@@ -255,6 +261,32 @@ func (s store) Resolve(_ context.Context, requests []external.Request) []externa
 	return answers
 }
 
+// fake is our own backend over the values of that store.
+func (s store) fake() (providers.Provider, error) {
+	spec := &v1alpha1.FakeProvider{}
+	for name, value := range s["fake"] {
+		key, version, _ := strings.Cut(name, "@")
+		spec.Data = append(spec.Data, v1alpha1.FakeProviderData{Key: key, Version: version, Value: value})
+	}
+	return fake.Backend().Open(providers.Store{Spec: v1alpha1.StoreProvider{Fake: spec}})
+}
+
+func (s store) faked(ctx context.Context, r external.Request) external.Answer {
+	p, err := s.fake()
+	if err != nil {
+		return external.Answer{Err: err}
+	}
+	results, err := p.Get(ctx, []providers.Ref{r.Ref})
+	if err != nil {
+		return external.Answer{Err: err}
+	}
+	got := results[0]
+	if r.Optional && errors.Is(got.Err, providers.ErrNotFound) {
+		return external.Answer{Missing: true}
+	}
+	return external.Answer{Value: got.Value, Version: got.Version, Dialect: fake.Backend().Dialect, Read: time.Now(), Err: got.Err}
+}
+
 // entries are those of a Secret, as our backend gives them.
 func entries(text string) secret.Value {
 	var plain map[string]string
@@ -268,7 +300,15 @@ func entries(text string) secret.Value {
 	return secret.NewValue(raw)
 }
 
-func (s store) Find(_ context.Context, r external.FindRequest) (external.Found, error) {
+func (s store) Find(ctx context.Context, r external.FindRequest) (external.Found, error) {
+	if r.Store.Name == "fake" {
+		p, err := s.fake()
+		if err != nil {
+			return external.Found{}, err
+		}
+		keys, err := p.(providers.Finder).Find(ctx, r.Query)
+		return external.Found{Keys: keys}, err
+	}
 	name, err := regexp.Compile(r.Query.Name)
 	if err != nil {
 		return external.Found{}, failure.Stallf(v1alpha1.ReasonSecretInvalid, "name is no regular expression").WithHint("correct it")

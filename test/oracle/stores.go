@@ -17,6 +17,7 @@ import (
 
 	esv1 "github.com/external-secrets/external-secrets/apis/externalsecrets/v1"
 	"github.com/external-secrets/external-secrets/pkg/provider/aws/secretsmanager"
+	"github.com/external-secrets/external-secrets/pkg/provider/fake"
 	"github.com/external-secrets/external-secrets/pkg/provider/vault"
 	vaultutil "github.com/external-secrets/external-secrets/pkg/provider/vault/util"
 )
@@ -31,6 +32,9 @@ func openStores(ctx context.Context, values map[string]map[string]string) (*stor
 	s := &stores{clients: map[string]esv1.SecretsClient{}}
 	var err error
 	if s.clients["aws"], err = openAWS(ctx, values["aws"], values["aws-tags"]); err != nil {
+		return nil, err
+	}
+	if s.clients["fake"], err = openFake(ctx, values["fake"]); err != nil {
 		return nil, err
 	}
 	if s.clients["kubernetes"], s.server, err = openKubernetes(ctx, values["kubernetes"]); err != nil {
@@ -53,7 +57,7 @@ func (s *stores) client(name string) (esv1.SecretsClient, error) {
 	if c, ok := s.clients[name]; ok {
 		return c, nil
 	}
-	return nil, fmt.Errorf("there is no store %q: use aws, vault or kubernetes", name)
+	return nil, fmt.Errorf("there is no store %q: use aws, vault, kubernetes or fake", name)
 }
 
 // answering answers the requests of the AWS SDK by itself.
@@ -118,6 +122,18 @@ func tagList(text string) ([]any, error) {
 		list = append(list, map[string]any{"Key": key, "Value": tags[key]})
 	}
 	return list, nil
+}
+
+// openFake takes what stands behind an @ in the name of a value for its version.
+func openFake(ctx context.Context, values map[string]string) (esv1.SecretsClient, error) {
+	spec := &esv1.FakeProvider{}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		key, version, _ := strings.Cut(name, "@")
+		spec.Data = append(spec.Data, esv1.FakeProviderData{Key: key, Version: version, Value: values[name]})
+	}
+	store := &esv1.SecretStore{Spec: esv1.SecretStoreSpec{Provider: &esv1.SecretStoreProvider{Fake: spec}}}
+	var none client.Client
+	return new(fake.Provider).NewClient(ctx, store, none, "oracle")
 }
 
 // logical is the part of a Vault's API that reads.
