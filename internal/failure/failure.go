@@ -9,6 +9,7 @@ package failure
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -79,7 +80,8 @@ func Stallf(reason, format string, args ...any) *Error {
 
 // From returns the failure in err's chain, or wraps err as a Fail with the
 // reason given. Several failures joined become one: the first decides class and
-// reason, its hint stands behind its own text, and a few more are named.
+// reason, and a few more are named. Its hint stands behind its own text, or at
+// the end where it is that of all.
 func From(err error, reason string) *Error {
 	all := collect(err, nil)
 	switch {
@@ -89,18 +91,25 @@ func From(err error, reason string) *Error {
 		return all[0]
 	}
 	first := *all[0]
-	first.err, first.Hint = &several{all: all}, ""
+	text := first.Error()
+	if slices.ContainsFunc(all, func(e *Error) bool { return e.Hint != first.Hint }) {
+		text, first.Hint = first.Message(), ""
+	}
+	first.err = &several{first: text, all: all}
 	return &first
 }
 
 const maxNamed = 3
 
 // several is what was joined, as one line.
-type several struct{ all []*Error }
+type several struct {
+	first string // what is said of the first
+	all   []*Error
+}
 
 func (s *several) Error() string {
 	var b strings.Builder
-	b.WriteString(s.all[0].Message())
+	b.WriteString(s.first)
 	for i, e := range s.all[1:] {
 		if i+1 == maxNamed {
 			fmt.Fprintf(&b, "; and %d more", len(s.all)-maxNamed)

@@ -25,6 +25,8 @@ func TestFromFindsTheFailureThatDecides(t *testing.T) {
 		"a failure among plain errors decides":          {errors.Join(boom, stall), failure.Stall, "Bad", "first: mend it"},
 		"the first of several decides and all are named": {
 			errors.Join(stall, failure.Waitf("Other", "second").WithHint("wait")), failure.Stall, "Bad", "first: mend it; second"},
+		"a hint that all have stands behind all": {
+			errors.Join(stall, failure.Stallf("Bad", "second").WithHint("mend it")), failure.Stall, "Bad", "first; second: mend it"},
 		"repetitions are named once": {
 			errors.Join(stall, failure.Stallf("Bad", "first"), failure.Failf("Other", "second")), failure.Stall, "Bad", "first: mend it; second"},
 		"many are counted": {
