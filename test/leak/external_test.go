@@ -144,6 +144,10 @@ func externals() map[string]scenario {
 			}, func() { p.keep("k", p.value("provided")+strings.Repeat("x", 1<<20)) })
 			p.until("what is wrong with the new values of what is in place", p.says(`{.status.conditions[?(@.type=="SecretsReady")].message}`, "good.yaml"))
 		}},
+		"a property that a value in a store lacks":      {v1alpha1.ReasonSecretMissing, faked("", "  data: [{secretKey: k, remoteRef: {key: k, property: b}}]\n")},
+		"a template that fails with a value in a store": {invalid, faked("", templated(`{{ fail .k }}`))},
+		"a value that stands in a store twice":          {v1alpha1.ReasonStoreInvalid, faked(", {key: k, value: again}", fromK)},
+		"a value that stands in a store as a map":       {v1alpha1.ReasonStoreInvalid, faked(", {key: l, value: {a: b}}", fromK)},
 		"a token that a store is not let in with": {v1alpha1.ReasonStoreInvalid, func(p *play) {
 			p.external()
 			p.secretBeside("beside", "token", p.value("token"), nil)
@@ -151,6 +155,20 @@ func externals() map[string]scenario {
 				", auth: {token: {bearerToken: {name: beside, key: token}}}}}\n---\n" +
 				"apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: es}\nspec:\n  secretStoreRef: {name: here}\n" + fromK})
 		}},
+	}
+}
+
+// faked is an ExternalSecret of a canary that stands in a store in Git, in plain
+// text and in JSON, and may stand nowhere else: such a store is not applied.
+func faked(more, spec string) func(*play) {
+	return func(p *play) {
+		p.external()
+		c := p.canary("in-the-store")
+		c.inGit = true
+		p.write(map[string]string{
+			"store.yaml": fmt.Sprintf("apiVersion: external-secrets.io/v1\nkind: SecretStore\nmetadata: {name: here}\nspec:\n  provider: {fake: {data: [{key: k, value: '{\"a\":%q}'}%s]}}\n", c.value, more),
+			"es.yaml":    "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: es}\nspec:\n  secretStoreRef: {name: here}\n" + spec,
+		})
 	}
 }
 
