@@ -377,6 +377,24 @@ func TestWhatIsNotAWSIsNotBelieved(t *testing.T) {
 	}
 }
 
+// Who cannot be reached says nothing, and so nothing is said of it.
+func TestAWSThatCannotBeReached(t *testing.T) {
+	for name, out := range map[string]func(*fakeaws.Cloud){
+		"nobody listens":          (*fakeaws.Cloud).Close,
+		"the connection is reset": func(c *fakeaws.Cloud) { c.Out(fakeaws.Hangup) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cloud := startCloud(t)
+			p := keyed(t, cloud, nil)
+			out(cloud)
+			results, err := p.Get(t.Context(), refsOf("a"))
+			if err != nil || !errors.Is(results[0].Err, providers.ErrUnavailable) || !strings.Contains(results[0].Err.Error(), "cannot be reached") {
+				t.Errorf("Get = %v, %v, want that it cannot be reached", results, err)
+			}
+		})
+	}
+}
+
 func TestThePrefixBelongsToEveryKey(t *testing.T) {
 	cloud := startCloud(t)
 	cloud.Put("prod/db/one", "1", nil)

@@ -104,7 +104,7 @@ func translate(at service, err error, now time.Time) error {
 	}
 	e := &providers.Error{Kind: providers.ErrUnavailable, Detail: string(at) + " cannot be reached"}
 	var response *smithyhttp.ResponseError
-	answered := errors.As(err, &response) && response.Response != nil
+	answered := errors.As(err, &response) && response.Response != nil && response.HTTPStatusCode() != 0 // the SDK makes one up where there is none
 	if answered {
 		e = byStatus(at, response.HTTPStatusCode())
 	}
