@@ -63,6 +63,10 @@ func (o *Opener) read(ctx context.Context, s Store) (*credentials, error) {
 	}
 	c := &credentials{store: s, named: named, contents: map[Named]Content{}, objects: o.Objects, operator: o.OperatorNamespace}
 	for _, n := range named {
+		if n.bare() == o.self() {
+			return nil, judged(providers.ErrInvalid, s.invalid("%s is the operator's own, and its token is given to no provider", n).
+				WithHint("make a ServiceAccount for the store, and let it in at the provider"))
+		}
 		if n.Thing == ThingServiceAccount && !n.Annotated {
 			continue
 		}
@@ -77,6 +81,12 @@ func (o *Opener) read(ctx context.Context, s Store) (*credentials, error) {
 		c.contents[n.bare()] = content
 	}
 	return c, nil
+}
+
+// self is the ServiceAccount that the operator runs as: its token would let
+// whoever gets it do all that the operator may.
+func (o *Opener) self() Named {
+	return Named{Thing: ThingServiceAccount, Namespace: o.OperatorNamespace, Name: v1alpha1.OperatorServiceAccount}
 }
 
 // bare is the object without how it is used.

@@ -527,6 +527,20 @@ func TestASearchDoesNotTellWhatOthersLose(t *testing.T) {
 
 // In Vault a key may repeat the mount. A namespace that is called as the mount
 // must not come to all of it by that: its key is not what its rule says.
+// Whoever may write a store, and nothing else, would get the operator's rights
+// with its token.
+func TestTheOperatorsOwnTokenIsGivenToNobody(t *testing.T) {
+	b := newBench()
+	b.clusterWide(func(s *v1alpha1.SecretStoreSpec) {
+		s.Access = []v1alpha1.StoreAccess{{Namespaces: []string{"team"}}}
+		s.Provider.Vault.Auth = &v1alpha1.VaultAuth{Kubernetes: &v1alpha1.VaultKubernetesAuth{
+			Role: "r", ServiceAccountRef: &v1alpha1.ServiceAccountSelector{Name: v1alpha1.OperatorServiceAccount, Audiences: []string{"vault"}},
+		}}
+	})
+	err := b.resolver().Resolve(t.Context(), []external.Request{ask(clusterWide, "team/a")})[0].Err
+	fails(t, err, failure.Stall, v1alpha1.ReasonStoreInvalid, `ServiceAccount "gitseal-controller" in namespace "gitseal-system" is the operator's own`)
+}
+
 func TestAKeyIsComparedWithoutTheMount(t *testing.T) {
 	tests := map[string]struct {
 		rule, key string
