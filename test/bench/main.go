@@ -16,6 +16,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
+
 	"github.com/gitseal/gitseal/test/bench/result"
 )
 
@@ -33,6 +36,7 @@ type options struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	ctrl.SetLogger(logr.Discard()) // else the client prints that it has none
 	o, err := parse(os.Args[1:])
 	if err == nil {
 		err = run(ctx, o)

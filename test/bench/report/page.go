@@ -79,7 +79,7 @@ func order(results []result.Result) {
 	slices.SortFunc(results, func(a, b result.Result) int {
 		return cmp.Or(
 			cmp.Compare(a.Workload.Applications, b.Workload.Applications), cmp.Compare(a.Workload.ObjectsEach, b.Workload.ObjectsEach),
-			cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Controller, b.Controller))
+			cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Controller, b.Controller), cmp.Compare(a.Scenario, b.Scenario))
 	})
 }
 
