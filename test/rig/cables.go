@@ -3,10 +3,13 @@ package rig
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"testing"
+	"time"
 )
 
 // Cables lead to a server of TLS and HTTP/2 without a network, also in a bubble
@@ -56,6 +59,49 @@ func (c *Cables) Cut() {
 	for _, laid := range c.laid {
 		laid.cut.Store(true)
 	}
+}
+
+// Silence cuts the cable over which ask was answered, and demands that it is
+// answered over another one within a minute. Told judges what it says before.
+func (c *Cables) Silence(t testing.TB, ask func(context.Context) error, told func(error)) {
+	t.Helper()
+	try := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+		defer cancel()
+		return ask(ctx)
+	}
+	if err := try(); err != nil {
+		t.Fatal(err)
+	}
+	c.Cut()
+	begin := time.Now()
+	told(try())
+	for try() != nil && time.Since(begin) < 10*time.Minute {
+		continue
+	}
+	if took := time.Since(begin); took > time.Minute || c.Laid() != 2 {
+		t.Errorf("%d connections after %v, want another one within a minute", c.Laid(), took)
+	}
+}
+
+// SilenceHTTP is Silence for a client of what answers to anything.
+func (c *Cables) SilenceHTTP(t testing.TB, client *http.Client) {
+	t.Helper()
+	c.Silence(t, func(ctx context.Context) error {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://example.com", nil)
+		if err != nil {
+			return err
+		}
+		answer, err := client.Do(request)
+		if err != nil {
+			return err
+		}
+		return answer.Body.Close()
+	}, func(err error) {
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a call over a cut cable ended with %v", err)
+		}
+	})
 }
 
 // Close ends the server and all connections.
