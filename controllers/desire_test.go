@@ -57,15 +57,10 @@ func TestACommitThatTouchesNothingIsNotWrittenDown(t *testing.T) {
 // Why something changes is told by what it was made of, not by commits in
 // between that touched nothing of it.
 func TestAValueThatChangesAfterACommitThatTouchesNothing(t *testing.T) {
-	d, a, w := externalDesk(t)
-	run := d.run(t)
-	if err := d.fill(t.Context(), run, w); err != nil {
-		t.Fatal(err)
-	}
-	run.memory.wanted, w.settled, w.basis.inputs.commit = w, true, "main@sha1:two"
+	d, a, w := filledDesk(t)
+	w.settled, w.basis.inputs.commit = true, "main@sha1:two"
 	a.value = "hunter3"
-	d.clock.Step(15 * time.Minute)
-	run = d.run(t)
+	run := d.run(t)
 	if _, err := d.renew(t.Context(), run); err != nil || run.reason != v1alpha1.SyncSecret || run.revision() != "main@sha1:one" {
 		t.Errorf("renew() = %v, for %s at %s, want a new value at the revision that is in place", err, run.reason, run.revision())
 	}
@@ -73,16 +68,10 @@ func TestAValueThatChangesAfterACommitThatTouchesNothing(t *testing.T) {
 
 // What is on its way goes on with other values, for the reason it had.
 func TestARevisionOnItsWayKeepsItsReasonWhenAValueChanges(t *testing.T) {
-	d, a, w := externalDesk(t)
-	run := d.run(t)
-	if err := d.fill(t.Context(), run, w); err != nil {
-		t.Fatal(err)
-	}
+	d, a, w := filledDesk(t)
 	w.why, w.first, w.changed = v1alpha1.SyncRevision, true, 2
-	run.memory.wanted = w
 	a.value = "hunter3"
-	d.clock.Step(15 * time.Minute)
-	run = d.run(t)
+	run := d.run(t)
 	got, err := d.renew(t.Context(), run)
 	if err != nil || got == w || got.why != v1alpha1.SyncRevision || !got.first || got.changed != 2 || run.reason != v1alpha1.SyncRevision {
 		t.Errorf("renew() = %+v, %v, want the same revision with another value", got, err)
@@ -91,16 +80,10 @@ func TestARevisionOnItsWayKeepsItsReasonWhenAValueChanges(t *testing.T) {
 
 // What one try changed before yet another value came is not forgotten.
 func TestValuesThatChangeOnTheirWayAreCountedTogether(t *testing.T) {
-	d, a, w := externalDesk(t)
-	run := d.run(t)
-	if err := d.fill(t.Context(), run, w); err != nil {
-		t.Fatal(err)
-	}
+	d, a, w := filledDesk(t)
 	w.why, w.settled, w.changed = v1alpha1.SyncSecret, true, 2
-	run.memory.wanted = w
 	a.value = "hunter3"
-	d.clock.Step(15 * time.Minute)
-	run = d.run(t)
+	run := d.run(t)
 	if got, err := d.renew(t.Context(), run); err != nil || got == w || got.why != v1alpha1.SyncSecret || got.changed != 2 {
 		t.Errorf("renew() = %+v, %v, want what was changed to be told with the rest", got, err)
 	}

@@ -82,6 +82,20 @@ func externalDesk(t *testing.T) (*desk, *answers, *wanted) {
 	return d, a, &wanted{inputs: in, basis: basis{inputs: in}, material: mat}
 }
 
+// filledDesk is an externalDesk where the revision has its values, is wanted,
+// and they are due again.
+func filledDesk(t *testing.T) (*desk, *answers, *wanted) {
+	t.Helper()
+	d, a, w := externalDesk(t)
+	run := d.run(t)
+	if err := d.fill(t.Context(), run, w); err != nil {
+		t.Fatal(err)
+	}
+	run.memory.wanted = w
+	d.clock.Step(15 * time.Minute)
+	return d, a, w
+}
+
 func (d *desk) run(t *testing.T) *run {
 	run := d.begin(d.read(t))
 	run.noteRefresh()
@@ -168,15 +182,10 @@ func TestValuesInPlaceAreFollowedWhileThereIsNothingNewer(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			d, a, w := externalDesk(t)
+			d, a, w := filledDesk(t)
+			w.settled, w.why = true, v1alpha1.SyncDrift
 			run := d.run(t)
-			if err := d.fill(t.Context(), run, w); err != nil {
-				t.Fatal(err)
-			}
-			run.memory.wanted, w.settled, w.why = w, true, v1alpha1.SyncDrift
 			tt.change(d, a, run.memory)
-			d.clock.Step(15 * time.Minute)
-			run = d.run(t)
 			err := d.ApplicationReconciler.sync(t.Context(), run)
 			if f := failure.From(err, ""); f.Reason != v1alpha1.ReasonSourceUnavailable {
 				t.Fatalf("sync() = %v, want what the repository lacks", err)
