@@ -10,10 +10,7 @@ import (
 
 	secretmanager "cloud.google.com/go/secretmanager/apiv1"
 	"cloud.google.com/go/secretmanager/apiv1/secretmanagerpb"
-	"google.golang.org/api/option"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
@@ -101,11 +98,7 @@ func startCloudAt(t *testing.T, location string, now clock.WithTicker) *cloud {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Close() })
-	cc, err := grpc.NewClient("passthrough:///"+strings.TrimPrefix(server.Endpoint(), "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin, err := secretmanager.NewClient(t.Context(), option.WithGRPCConn(cc))
+	admin, err := server.Client(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

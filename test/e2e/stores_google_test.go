@@ -10,10 +10,7 @@ import (
 	secretmanager "cloud.google.com/go/secretmanager/apiv1"
 	"cloud.google.com/go/secretmanager/apiv1/secretmanagerpb"
 	"github.com/go-jose/go-jose/v4"
-	"google.golang.org/api/option"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -42,11 +39,7 @@ func (s *story) google() *google {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { _ = server.Close() })
-	cc, err := grpc.NewClient("passthrough:///"+strings.TrimPrefix(server.Endpoint(), "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	admin, err := secretmanager.NewClient(s.t.Context(), option.WithGRPCConn(cc))
+	admin, err := server.Client(s.t.Context())
 	if err != nil {
 		s.t.Fatal(err)
 	}

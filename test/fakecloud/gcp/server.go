@@ -10,6 +10,7 @@
 package gcp
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -17,8 +18,11 @@ import (
 	"sync"
 	"time"
 
+	secretmanager "cloud.google.com/go/secretmanager/apiv1"
 	"cloud.google.com/go/secretmanager/apiv1/secretmanagerpb"
+	"google.golang.org/api/option"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"k8s.io/utils/clock"
 )
 
@@ -79,6 +83,16 @@ func (s *Server) closePorts() error {
 
 // Endpoint of Secret Manager, as spec.provider.gcpsm.endpoint takes it.
 func (s *Server) Endpoint() string { return "http://" + s.ports[0].Addr().String() }
+
+// Client is Google's own client of the Server. Its calls need a Token in their
+// metadata.
+func (s *Server) Client(ctx context.Context) (*secretmanager.Client, error) {
+	cc, err := grpc.NewClient("passthrough:///"+s.ports[0].Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", s.Endpoint(), err)
+	}
+	return secretmanager.NewClient(ctx, option.WithGRPCConn(cc))
+}
 
 // TokenURL is the base of the token services, as spec.provider.gcpsm.stsEndpoint
 // takes it.
