@@ -102,22 +102,26 @@ func (k *vaultKeeper) fill(ctx context.Context) error {
 }
 
 func (k *vaultKeeper) manifests(namespace string) string {
+	return k.store(namespace, fmt.Sprintf("kind: SecretStore\nmetadata: {name: %s, namespace: %s}\nspec:", storeName, namespace))
+}
+
+// store is a store of the Vault that begins with head, and its credentials in a
+// namespace.
+func (k *vaultKeeper) store(namespace, head string) string {
 	return fmt.Sprintf(`apiVersion: v1
 kind: Secret
 metadata: {name: %[2]s, namespace: %[1]s}
 stringData: {secretId: %[3]s}
 ---
 apiVersion: gitseal.dev/v1alpha1
-kind: SecretStore
-metadata: {name: %[4]s, namespace: %[1]s}
-spec:
+%[4]s
   provider:
     vault:
       server: %[5]s
       path: secret
       caBundle: %[6]s
       auth: {appRole: {roleId: %[7]s, secretRef: {name: %[2]s, key: secretId}}}
-`, namespace, storeCredential, k.secret, storeName, k.vault.Proxy.URL(), base64.StdEncoding.EncodeToString(k.vault.Proxy.CA()), k.role)
+`, namespace, storeCredential, k.secret, head, k.vault.Proxy.URL(), base64.StdEncoding.EncodeToString(k.vault.Proxy.CA()), k.role)
 }
 
 func (k *vaultKeeper) bare(ctx context.Context) (time.Duration, error) {

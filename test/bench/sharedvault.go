@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"net/http"
 
@@ -54,23 +53,7 @@ func newSharedVault(ctx context.Context) (keeper, error) {
 
 // manifests implements keeper. They are the same for every namespace.
 func (k *sharedVault) manifests(string) string {
-	return fmt.Sprintf(`apiVersion: v1
-kind: Secret
-metadata: {name: %[2]s, namespace: %[1]s}
-stringData: {secretId: %[3]s}
----
-apiVersion: gitseal.dev/v1alpha1
-kind: ClusterSecretStore
-metadata: {name: %[4]s}
-spec:
-  access: [{namespaces: ["*"]}]
-  provider:
-    vault:
-      server: %[5]s
-      path: secret
-      caBundle: %[6]s
-      auth: {appRole: {roleId: %[7]s, secretRef: {name: %[2]s, key: secretId}}}
-`, v1alpha1.OperatorNamespace, storeCredential, k.secret, storeName, k.vault.Proxy.URL(), base64.StdEncoding.EncodeToString(k.vault.Proxy.CA()), k.role)
+	return k.store(v1alpha1.OperatorNamespace, fmt.Sprintf("kind: ClusterSecretStore\nmetadata: {name: %s}\nspec:\n  access: [{namespaces: [\"*\"]}]", storeName))
 }
 
 // requests counts everything that Vault was asked so far.
