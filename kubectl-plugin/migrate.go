@@ -173,21 +173,22 @@ func (o *migrateOptions) report(all []migrate.Finding) error {
 
 // conclude says what to do next; that something does not work is a failure.
 func (o *migrateOptions) conclude(all []migrate.Finding, changed int) error {
-	count := map[string]int{}
+	works := map[string]int{}
 	for _, m := range all {
-		count[m.Works]++
+		works[m.Works]++
 	}
+	files := count(int32(changed), "file")
 	switch {
 	case len(all) == 0:
 		o.sayf("No manifest of external-secrets.io found.")
 		return nil
 	case changed > 0 && !o.inPlace && !o.print:
-		o.sayf("%d files would change: -i replaces them, --print shows what is new.", changed)
+		o.sayf("%s would change: -i replaces what changes, --print shows what is new.", files)
 	case o.inPlace:
-		o.sayf("%d files replaced.", changed)
+		o.sayf("%s replaced.", files)
 	}
-	if count[migrate.Never]+count[migrate.Unread] > 0 {
-		return withHint(fmt.Errorf("%d of %d manifests do not work with policy External", count[migrate.Never]+count[migrate.Unread], len(all)),
+	if n := works[migrate.Never] + works[migrate.Unread]; n > 0 {
+		return withHint(fmt.Errorf("%d of %d manifests do not work with policy External", n, len(all)),
 			"the report says what to do about each; the others can move without them")
 	}
 	o.sayf("Everything works with policy External: 'kubectl gitseal init APP --policy External' writes the Application.")
