@@ -42,7 +42,7 @@ func TestMovingFromFlux(t *testing.T) {
 	}
 	byFlux(strings.Replace(shop, ", labels: {team: shop}", "", 1), "shop")
 	byFlux("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: colours}\ndata: {sky: blue, grass: green}\n", "colours")
-	s.kubectl("", "rollout", "status", "deployment/shop", "--namespace", s.ns, "--timeout=30s")
+	s.kubectl("", "rollout", "status", "deployment/shop", "--namespace", s.ns, "--timeout="+patience.String())
 	before := s.workload()
 
 	s.write(map[string]string{

@@ -172,7 +172,7 @@ func TestACircleOfDependenciesIsNamed(t *testing.T) {
 func TestADependencyThatTurnsUnreadyHoldsUpWhatIsNew(t *testing.T) {
 	t.Parallel()
 	first, second := newStory(t, "turns-unready"), newStory(t, "depends-on-it")
-	first.app.Spec.Sync.Timeout.Duration = time.Second
+	first.app.Spec.Sync.Timeout.Duration = 10 * time.Second // also for a whole run
 	first.write(map[string]string{"web.yaml": wavedDeployment("web", 0, "")})
 	second.app.Spec.DependsOn = []v1alpha1.ApplicationReference{{Name: "app", Namespace: first.ns}}
 	second.write(map[string]string{"b.yaml": configMap("b", "1")})
@@ -185,13 +185,10 @@ func TestADependencyThatTurnsUnreadyHoldsUpWhatIsNew(t *testing.T) {
 	first.write(map[string]string{"web.yaml": wavedDeployment("web", 0, "never-ready")})
 	first.push("sick")
 	first.waitRefused(v1alpha1.ReasonUnhealthy)
-	throughout(t, 2*time.Second, func() error {
-		app, err := second.read(t.Context())
-		if err == nil && !meta.IsStatusConditionTrue(app.Status.Conditions, v1alpha1.ConditionReady) {
-			err = fmt.Errorf("conditions %+v", app.Status.Conditions)
-		}
-		return err
-	})
+	second.looked() // with that status of the first before it
+	if app, err := second.read(t.Context()); err != nil || !meta.IsStatusConditionTrue(app.Status.Conditions, v1alpha1.ConditionReady) {
+		t.Errorf("conditions %+v, %v, want what is in place to stay ready", app.Status.Conditions, err)
+	}
 	second.write(map[string]string{"b.yaml": configMap("b", "2")})
 	commit = second.push("second")
 	second.waitRefused(v1alpha1.ReasonDependencyNotReady)

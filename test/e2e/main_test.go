@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -31,8 +32,9 @@ func TestMain(m *testing.M) {
 	os.Exit(rig.Main(m, func(r *rig.Rig, o *rig.Operator) { sandbox, operator = r, o }))
 }
 
-// patience is for machines that do much else besides.
-const patience = time.Minute
+// patience is for machines that do much else besides, and for what the operator
+// puts off by itself: it leaves a fight or a store that is away alone for a minute.
+const patience = 5 * time.Minute
 
 // eventually polls until check returns nil, or fails the test with its last
 // answer.
@@ -168,6 +170,46 @@ func (s *story) read(ctx context.Context) (*v1alpha1.Application, error) {
 	return app, sandbox.Client.Get(ctx, client.ObjectKeyFromObject(s.app), app)
 }
 
+// states watches the Application from now on. What it returns waits until one of
+// the states that came since passes check, also one that does not last.
+func (s *story) states() func(what string, check func(*v1alpha1.Application) error) {
+	s.t.Helper()
+	events, err := sandbox.Client.Watch(s.t.Context(), &v1alpha1.ApplicationList{}, client.InNamespace(s.ns), client.MatchingFields{"metadata.name": s.app.Name})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(events.Stop)
+	return func(what string, check func(*v1alpha1.Application) error) {
+		s.t.Helper()
+		ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+		defer cancel()
+		last := errors.New("no state came")
+		for last != nil {
+			select {
+			case event := <-events.ResultChan():
+				app, ok := event.Object.(*v1alpha1.Application)
+				if !ok {
+					s.t.Fatalf("%s: the watch ended with %+v: %v", what, event.Object, last)
+				}
+				last = check(app)
+			case <-ctx.Done():
+				s.t.Fatalf("%s: not within %s: %v", what, patience, last)
+			}
+		}
+	}
+}
+
+// isRefused checks that Ready is False for a reason.
+func isRefused(reason string) func(*v1alpha1.Application) error {
+	return func(app *v1alpha1.Application) error {
+		ready := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionReady)
+		if ready == nil || ready.Status != metav1.ConditionFalse || ready.Reason != reason {
+			return fmt.Errorf("conditions %+v", app.Status.Conditions)
+		}
+		return nil
+	}
+}
+
 // waitReady waits until a commit is applied and healthy.
 func (s *story) waitReady(commit string) *v1alpha1.Application {
 	s.t.Helper()
@@ -192,15 +234,13 @@ func (s *story) waitRefused(reason string) string {
 	var message string
 	eventually(s.t, "Application "+s.ns+" refused with "+reason, func(ctx context.Context) error {
 		app, err := s.read(ctx)
-		if err != nil {
-			return err
+		if err == nil {
+			err = isRefused(reason)(app)
 		}
-		ready := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionReady)
-		if ready == nil || ready.Status != metav1.ConditionFalse || ready.Reason != reason {
-			return fmt.Errorf("conditions %+v", app.Status.Conditions)
+		if err == nil {
+			message = meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionReady).Message
 		}
-		message = ready.Message
-		return nil
+		return err
 	})
 	return message
 }

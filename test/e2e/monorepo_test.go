@@ -65,6 +65,7 @@ func TestACommitConcernsThoseThatReadWhatItTouches(t *testing.T) {
 	two.waitRefused(v1alpha1.ReasonRenderFailed)
 	s.write(map[string]string{"apps/one/one.yaml": configMap("own", "2")})
 	s.waitReady(s.push("own of one"))
+	two.looked()
 	two.waitRefused(v1alpha1.ReasonRenderFailed)
 	s.write(map[string]string{"apps/two/more.yaml": configMap("more", "1")})
 	two.waitReady(s.push("taken back"))

@@ -116,7 +116,7 @@ func patches(proxy *rig.Proxy, namespace string) []string {
 func (s *story) looked() {
 	s.t.Helper()
 	at := strconv.FormatInt(time.Now().UnixNano(), 10)
-	s.kubectl("", "-n", s.ns, "annotate", "--overwrite", "application", "app", v1alpha1.AnnotationSyncRequestedAt+"="+at)
+	s.kubectl("", "-n", s.ns, "annotate", "--overwrite", "application", s.app.Name, v1alpha1.AnnotationSyncRequestedAt+"="+at)
 	eventually(s.t, "the sync that was asked for", func(ctx context.Context) error {
 		app, err := s.read(ctx)
 		if err != nil || app.Status.LastHandledSyncAt != at {
