@@ -14,8 +14,9 @@ import (
 )
 
 // followed waits until the newest entry of history is a sync for new values at a
-// commit, and nothing says that anything newer is applied.
-func (s *story) followed(commit string, entries int) {
+// commit that changed so many objects, and nothing says that anything newer is
+// applied.
+func (s *story) followed(commit string, entries, changed int) {
 	s.t.Helper()
 	eventually(s.t, "new values of what is in place", func(ctx context.Context) error {
 		app, err := s.read(ctx)
@@ -23,7 +24,7 @@ func (s *story) followed(commit string, entries int) {
 			return err
 		}
 		h := app.Status.History
-		if len(h) != entries || h[0].Reason != v1alpha1.SyncSecret || h[0].Revision != "main@sha1:"+commit || app.Status.Source.Revision != h[0].Revision {
+		if len(h) != entries || h[0].Reason != v1alpha1.SyncSecret || int(h[0].Changed) != changed || h[0].Revision != "main@sha1:"+commit || app.Status.Source.Revision != h[0].Revision {
 			return fmt.Errorf("source %+v, history %+v", app.Status.Source, h)
 		}
 		return nil
@@ -52,7 +53,7 @@ func TestValuesAreFollowedWhileNothingNewerCanBeHad(t *testing.T) {
 	s.push("cannot be rendered")
 	s.waitRefused(v1alpha1.ReasonRenderFailed)
 	rotate("second")
-	s.followed(commit, 2)
+	s.followed(commit, 2, 1)
 	s.told(`Applied 1 object and pruned 0 objects at main@sha1:` + commit + `, for new values: 1 key of ClusterSecretStore "external-follow"`)
 
 	s.write(map[string]string{"c.yaml": configMap("c", "2"), "more.yaml": externalManifest("more", "data:\n  - {secretKey: k, remoteRef: {key: nowhere}}")})
@@ -60,7 +61,7 @@ func TestValuesAreFollowedWhileNothingNewerCanBeHad(t *testing.T) {
 	s.waitRefused(v1alpha1.ReasonSecretMissing)
 	s.secretsReady(metav1.ConditionFalse, v1alpha1.ReasonSecretMissing, "nowhere")
 	rotate("third")
-	s.followed(commit, 2)
+	s.followed(commit, 2, 2)
 	s.wantConfigKey("c", "key", "1")
 
 	v.put("nowhere", "there now")
@@ -76,7 +77,7 @@ func TestValuesAreFollowedWhileNothingNewerCanBeHad(t *testing.T) {
 	s.kubectl("", "-n", s.ns, "annotate", "--overwrite", "application", "app", v1alpha1.AnnotationSyncRequestedAt+"="+time.Now().String())
 	s.waitRefused(v1alpha1.ReasonSourceInvalid)
 	rotate("fourth")
-	s.followed(third, 4)
+	s.followed(third, 4, 1)
 	s.secretsReady(metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "resolved 2 keys")
 	if err := os.Rename(repository+".away", repository); err != nil {
 		t.Fatal(err)

@@ -56,7 +56,7 @@ func TestBadInputOfPolicyExternal(t *testing.T) {
 	template := func(text string) string {
 		return fmt.Sprintf("target: {template: {data: {out: %q}}}\n", text) + data("key: text")
 	}
-	for _, tt := range []struct {
+	for i, tt := range []struct {
 		name, spec string
 		reason     string
 		parts      []string
@@ -78,12 +78,13 @@ func TestBadInputOfPolicyExternal(t *testing.T) {
 		{"a target of another kind", "target: {manifest: {apiVersion: v1, kind: ConfigMap}}\n" + data("key: text"), invalid, []string{"manifest"}},
 		{"a generator that is not there", "dataFrom:\n  - sourceRef: {generatorRef: {apiVersion: generators.external-secrets.io/v1alpha1, kind: Password, name: nowhere}}", invalid, []string{"nowhere"}},
 	} {
-		s.write(map[string]string{"bad.yaml": externalManifest("bad", tt.spec), "c.yaml": configMap("c", tt.name)})
+		name := fmt.Sprintf("bad-%d", i) // tells what is said of this one from what was said before
+		s.write(map[string]string{"bad.yaml": externalManifest(name, tt.spec), "c.yaml": configMap("c", tt.name)})
 		s.push(tt.name)
 		if tt.name == "a cluster's store of other namespaces" {
 			s.storeOfOthers("of-others")
 		}
-		if m := s.waitSaid(tt.reason, tt.parts...); strings.Contains(m, value) {
+		if m := s.waitSaid(tt.reason, append(tt.parts, fmt.Sprintf("%q", name))...); strings.Contains(m, value) {
 			t.Errorf("%s: the message quotes the value", tt.name)
 		}
 		if diff := cmp.Diff(before, s.versions()); diff != "" {
