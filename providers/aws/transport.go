@@ -47,11 +47,18 @@ func newDirectHTTPClient(dial dialer) *http.Client {
 
 var errTooLong = errors.New("the answer is too long")
 
-// bounded bounds answers.
+// bounded bounds answers, and lets them be read to their end.
 type bounded struct{ *http.Transport }
 
-// RoundTrip implements http.RoundTripper.
+// RoundTrip implements http.RoundTripper. The SDK closes a request as soon as
+// its answer begins. A Read of it says io.EOF from then on, as it may, but so
+// does a WriteTo, which net/http takes for a failure: it would close the
+// connection, under the answer, if it looked for the end of the request then.
 func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.ContentLength > 0 {
+		r = r.WithContext(r.Context())
+		r.Body = struct{ io.ReadCloser }{r.Body} // without WriteTo
+	}
 	answer, err := b.Transport.RoundTrip(r)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -36,14 +38,23 @@ func keys(k aws.AccessKey) sdk.CredentialsProvider {
 	return credentials.NewStaticCredentialsProvider(k.ID, k.Secret, k.Token)
 }
 
+// whole lets answers be read to their end: the SDK closes a request as soon as
+// its answer begins, and net/http takes what WriteTo says then for a failure.
+type whole struct{}
+
+func (whole) Do(r *http.Request) (*http.Response, error) {
+	r.Body = struct{ io.ReadCloser }{r.Body} // without WriteTo
+	return http.DefaultClient.Do(r)
+}
+
 func secretsOf(c *aws.Cloud, k aws.AccessKey) *secretsmanager.Client {
 	return secretsmanager.New(secretsmanager.Options{
-		Region: aws.Region, BaseEndpoint: sdk.String(c.URL()), Credentials: keys(k), Retryer: sdk.NopRetryer{},
+		Region: aws.Region, BaseEndpoint: sdk.String(c.URL()), Credentials: keys(k), Retryer: sdk.NopRetryer{}, HTTPClient: whole{},
 	})
 }
 
 func stsOf(c *aws.Cloud, as sdk.CredentialsProvider) *sts.Client {
-	return sts.New(sts.Options{Region: aws.Region, BaseEndpoint: sdk.String(c.URL()), Credentials: as, Retryer: sdk.NopRetryer{}})
+	return sts.New(sts.Options{Region: aws.Region, BaseEndpoint: sdk.String(c.URL()), Credentials: as, Retryer: sdk.NopRetryer{}, HTTPClient: whole{}})
 }
 
 func code(err error) string {
