@@ -175,7 +175,7 @@ func newIssuer(t *testing.T) issuer {
 func (i issuer) token(audiences []string) string {
 	signed, _ := jwt.Signed(i.signer).Claims(jwt.Claims{
 		Issuer: "https://cluster", Subject: "system:serviceaccount:shop:app", Audience: audiences,
-		Expiry: jwt.NewNumericDate(time.Now().Add(time.Minute)), IssuedAt: jwt.NewNumericDate(time.Now()),
+		Expiry: jwt.NewNumericDate(time.Now().Add(time.Hour)), IssuedAt: jwt.NewNumericDate(time.Now()),
 	}).Serialize()
 	return signed
 }

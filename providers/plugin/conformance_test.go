@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,6 +68,12 @@ type orders struct {
 
 func newServer(t *testing.T, top string) *providertest.Server {
 	t.Helper()
+	server, _ := startPlugin(t, top)
+	return server
+}
+
+func startPlugin(t *testing.T, top string) (*providertest.Server, *process) {
+	t.Helper()
 	dir := filepath.Join(top, "p"+strings.ToLower(rand.Text()[:10]))
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -99,7 +106,7 @@ func newServer(t *testing.T, top string) *providertest.Server {
 		Logins:       func() int { return p.count("opens") },
 		Requests:     func() int { return p.count("gets") },
 		Confidential: []string{"open sesame", "open barley", "the plugin says hunter2"},
-	}
+	}, p
 }
 
 func ptr[T any](v T) *T { return &v }
@@ -165,14 +172,39 @@ func (p *process) start() {
 	p.cmd.Env = append(os.Environ(), playing+"="+p.dir)
 	p.cmd.Stderr = os.Stderr
 	p.must(p.cmd.Start())
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	eventually(p.t, func() error {
 		c, err := net.Dial("unix", p.dir+".sock")
 		if err == nil {
-			_ = c.Close()
+			err = c.Close()
+		}
+		return err
+	})
+}
+
+// stop holds the plugin up until it may go on.
+func (p *process) stop() (goOn func()) {
+	p.t.Helper()
+	pid := p.cmd.Process.Pid
+	p.must(syscall.Kill(pid, syscall.SIGSTOP))
+	var status syscall.WaitStatus
+	_, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil) // each of its threads takes a while
+	p.must(err)
+	if !status.Stopped() {
+		p.t.Fatalf("the plugin ended: %v", status)
+	}
+	return func() { p.must(syscall.Kill(pid, syscall.SIGCONT)) }
+}
+
+// eventually waits until something succeeds.
+func eventually(t *testing.T, try func() error) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; <-time.After(5 * time.Millisecond) {
+		err := try()
+		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			p.t.Fatalf("the plugin does not listen: %v", err)
+			t.Fatalf("after a minute still: %v", err)
 		}
 	}
 }

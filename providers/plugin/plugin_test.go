@@ -45,17 +45,15 @@ func get(ctx context.Context, p providers.Provider, key string) (string, error) 
 
 func TestAPluginThatHangsEndsWithTheDeadline(t *testing.T) {
 	dir := shortDir(t)
-	server := newServer(t, dir)
+	server, stuck := startPlugin(t, dir)
 	server.Put("db", []byte("value"))
 	p := open(t, dir, server.Store)
-	stuck := &process{t: t}
 	for _, begin := range []string{"before the first call", "after it"} {
-		pid := pidOf(t, dir)
-		stuck.must(syscall.Kill(pid, syscall.SIGSTOP))
+		goOn := stuck.stop()
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		_, err := get(ctx, p, "db")
 		cancel()
-		stuck.must(syscall.Kill(pid, syscall.SIGCONT))
+		goOn()
 		if !errors.Is(err, providers.ErrUnavailable) || !strings.Contains(err.Error(), "in time") {
 			t.Errorf("Get from a plugin that hangs %s: %v", begin, err)
 		}
@@ -63,34 +61,6 @@ func TestAPluginThatHangsEndsWithTheDeadline(t *testing.T) {
 			t.Errorf("Get afterwards = %q, %v", value, err)
 		}
 	}
-}
-
-// pidOf is who listens on the one socket of a directory.
-func pidOf(t *testing.T, dir string) int {
-	t.Helper()
-	sockets, err := filepath.Glob(filepath.Join(dir, "*.sock"))
-	if err != nil || len(sockets) != 1 {
-		t.Fatalf("sockets %q, %v", sockets, err)
-	}
-	c, err := net.Dial("unix", sockets[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	raw, err := c.(*net.UnixConn).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pid int32
-	if err := raw.Control(func(fd uintptr) {
-		cred, err := syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
-		if err == nil {
-			pid = cred.Pid
-		}
-	}); err != nil || pid == 0 {
-		t.Fatalf("nobody listens: %v", err)
-	}
-	return int(pid)
 }
 
 func TestOnlySocketsOfTheDirectoryAreConnectedTo(t *testing.T) {
@@ -244,14 +214,10 @@ func TestBatchesAreCutToWhatThePluginTakes(t *testing.T) {
 	p := open(t, dir, providers.Store{Spec: v1alpha1.StoreProvider{Plugin: &v1alpha1.PluginProvider{Name: "one"}}})
 	refs := []providers.Ref{{Key: "a"}, {Key: ""}, {Key: "b"}, {Key: "c"}}
 	var results []providers.Result
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		var err error
-		if results, err = p.Get(t.Context(), refs); err == nil {
-			break
-		} else if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+	eventually(t, func() (err error) {
+		results, err = p.Get(t.Context(), refs)
+		return err
+	})
 	for i, want := range []string{"value of a", "", "value of b", "value of c"} {
 		if got := string(results[i].Value.Reveal()); got != want || (results[i].Err == nil) == (want == "") {
 			t.Errorf("result %d = %q, %v, want %q", i, got, results[i].Err, want)
@@ -294,14 +260,10 @@ func TestTheSamplePlugin(t *testing.T) {
 	spec := v1alpha1.StoreProvider{Plugin: &v1alpha1.PluginProvider{Name: "envfile", Config: map[string]string{"prefix": "SHOP_"}}}
 	p := open(t, dir, providers.Store{Spec: spec, Ambient: true})
 	var value string
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		var err error
-		if value, err = get(t.Context(), p, "DB"); err == nil {
-			break
-		} else if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+	eventually(t, func() (err error) {
+		value, err = get(t.Context(), p, "DB")
+		return err
+	})
 	keys, err := p.(providers.Finder).Find(t.Context(), providers.Query{})
 	if value != "secret=1" || err != nil || !slices.Equal(keys, []string{"API", "DB"}) {
 		t.Errorf("the sample gave %q and the keys %q, %v", value, keys, err)
@@ -344,13 +306,13 @@ func TestEachKindOfErrorComesThrough(t *testing.T) {
 		}
 	})
 	p := open(t, dir, providers.Store{Spec: v1alpha1.StoreProvider{Plugin: &v1alpha1.PluginProvider{Name: "kinds"}}})
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		if _, err := get(t.Context(), p, providers.ErrNotFound.Error()); errors.Is(err, providers.ErrNotFound) {
-			break
-		} else if time.Now().After(deadline) {
-			t.Fatal(err)
+	eventually(t, func() error {
+		_, err := get(t.Context(), p, providers.ErrNotFound.Error())
+		if errors.Is(err, providers.ErrNotFound) {
+			err = nil
 		}
-	}
+		return err
+	})
 	for key, kind := range kinds {
 		if _, err := get(t.Context(), p, key); !errors.Is(err, kind) {
 			t.Errorf("Get = %v, want %v", err, kind)

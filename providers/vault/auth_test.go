@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,7 +91,11 @@ func spoiled(t *testing.T, credential string) string {
 		_, key := certificate(t)
 		return key
 	}
-	return credential[:len(credential)-4] + "ffff"
+	end := "ffff"
+	if strings.HasSuffix(credential, end) {
+		end = "0000"
+	}
+	return credential[:len(credential)-len(end)] + end
 }
 
 func withToken(t *testing.T) (*v1alpha1.VaultAuth, objects, string) {

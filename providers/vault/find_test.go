@@ -11,8 +11,10 @@ import (
 // A key may repeat the mount and the data/ of version 2. Folders that are called
 // like these are walked all the same, and what is found in them is what is read.
 func TestFoldersMayBeCalledAsTheMount(t *testing.T) {
-	must(t, server.MountKV(t.Context(), "twin", "2"))
-	must(t, server.MountKV(t.Context(), "twin1", "1"))
+	for mount, version := range map[string]string{"twin": "2", "twin1": "1"} {
+		must(t, server.MountKV(t.Context(), mount, version))
+		t.Cleanup(func() { must(t, server.Root.Sys().Unmount(mount)) })
+	}
 	for _, key := range []string{"x", "data/x", "twin/x", "twin/data/x"} {
 		write(t, "twin/data/"+key, map[string]any{"data": map[string]any{"at": "twin/" + key}})
 		write(t, "twin/metadata/"+key, map[string]any{"custom_metadata": map[string]string{"at": key}})

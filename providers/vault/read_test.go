@@ -1,6 +1,7 @@
 package vault_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -51,7 +53,7 @@ func TestWhatIsNotThereAndWhatCannotBe(t *testing.T) {
 		detail string
 	}{
 		"no such key":                 {store, providers.Ref{Key: "never"}, providers.ErrNotFound, "not found"},
-		"no such version":             {store, providers.Ref{Key: "gone", Version: "9"}, providers.ErrNotFound, "not found"},
+		"no such version":             {store, providers.Ref{Key: "gone", Version: "4711"}, providers.ErrNotFound, "not found"},
 		"a deleted version":           {store, providers.Ref{Key: "gone", Version: deleted}, providers.ErrNotFound, "this version was deleted"},
 		"a destroyed version":         {store, providers.Ref{Key: "gone", Version: destroyed}, providers.ErrNotFound, "this version was destroyed"},
 		"the newest, being destroyed": {store, providers.Ref{Key: "gone"}, providers.ErrNotFound, "this version was destroyed"},
@@ -151,9 +153,13 @@ func endless(w http.ResponseWriter, _ *http.Request) {
 }
 
 func TestWhyVaultCannotBeReached(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	// No server of names is asked, which may be far away, or know any name.
+	nobody := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, syscall.ECONNREFUSED }}
+	// The near end of a connection has a port that nobody else gets, and on which
+	// nobody listens.
+	near, err := net.Dial("tcp", strings.TrimPrefix(server.Proxy.URL(), "https://"))
 	must(t, err)
-	must(t, closed.Close())
+	defer near.Close()
 	tests := map[string]struct {
 		change func(*providers.Store)
 		kind   error
@@ -161,9 +167,10 @@ func TestWhyVaultCannotBeReached(t *testing.T) {
 	}{
 		"an authority that nobody knows": {func(s *providers.Store) { s.Spec.Vault.CABundle = server.CA }, providers.ErrUnavailable,
 			"the server's certificate is not trusted: see vault.caBundle and vault.caProvider"},
-		"a name that does not resolve": {func(s *providers.Store) { s.Spec.Vault.Server = "https://vault.invalid" }, providers.ErrUnavailable,
-			"the name of Vault's host does not resolve"},
-		"nobody listens": {func(s *providers.Store) { s.Spec.Vault.Server = "https://" + closed.Addr().String() }, providers.ErrUnavailable,
+		"a name that does not resolve": {func(s *providers.Store) {
+			s.Spec.Vault.Server, s.Dial = "https://vault.invalid", (&net.Dialer{Resolver: nobody}).DialContext
+		}, providers.ErrUnavailable, "the name of Vault's host does not resolve"},
+		"nobody listens": {func(s *providers.Store) { s.Spec.Vault.Server = "https://" + near.LocalAddr().String() }, providers.ErrUnavailable,
 			"Vault's host refuses the connection"},
 		"an address of metadata": {func(s *providers.Store) {
 			s.Spec.Vault.Server, s.Dial = "http://169.254.169.254", egress.Guard{}.Dial

@@ -105,9 +105,9 @@ func (v *Vault) Close() error {
 	select {
 	case err := <-v.ended:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		_ = v.command.Process.Kill()
-		return errors.New("Vault did not end within 20s of SIGTERM")
+		return errors.New("Vault did not end within a minute of SIGTERM")
 	}
 }
 
