@@ -53,9 +53,11 @@ func newServer(t *testing.T) *server {
 	return s
 }
 
-// Metadata implements live.Clients.
+// Metadata implements live.Clients. No connection outlives its request.
 func (s *server) Metadata(live.Identity) (metadata.Interface, error) {
-	return metadata.NewForConfig(&rest.Config{Host: s.http.URL, QPS: -1, ContentConfig: rest.ContentConfig{ContentType: "application/json"}})
+	return metadata.NewForConfig(&rest.Config{
+		Host: s.http.URL, QPS: -1, ContentConfig: rest.ContentConfig{ContentType: "application/json"}, Transport: &http.Transport{DisableKeepAlives: true},
+	})
 }
 
 func (s *server) serve(w http.ResponseWriter, r *http.Request) {
@@ -153,11 +155,11 @@ func (s *server) watch(w http.ResponseWriter, r *http.Request, resource string) 
 	for {
 		select {
 		case e := <-events:
-			if e.Type == "CLOSE" {
-				return
-			}
 			_ = json.NewEncoder(w).Encode(e)
 			w.(http.Flusher).Flush()
+			if e.Type == "ERROR" {
+				return
+			}
 		case <-r.Context().Done():
 			return
 		}
@@ -221,11 +223,15 @@ func (s *server) expire(resource string) {
 	s.send(resource, watchEvent{"ERROR", status(http.StatusGone, metav1.StatusReasonExpired)})
 }
 
-// send needs s.mu.
+// send needs s.mu. An error is the last that a watcher hears.
 func (s *server) send(resource string, e watchEvent) {
 	for events, of := range s.watchers {
-		if of == resource {
-			events <- e
+		if of != resource {
+			continue
+		}
+		events <- e
+		if e.Type == "ERROR" {
+			delete(s.watchers, events)
 		}
 	}
 }
