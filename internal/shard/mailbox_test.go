@@ -3,6 +3,7 @@ package shard
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -44,7 +45,7 @@ func newPost(id string, client *fake.Clientset) *post {
 func (p *post) wait(t *testing.T, want ...string) {
 	t.Helper()
 	var got []string
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-time.After(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-time.After(5 * time.Millisecond) {
 		p.mu.Lock()
 		got = append([]string(nil), p.got...)
 		p.mu.Unlock()
@@ -158,11 +159,11 @@ func TestABoxIsWatched(t *testing.T) {
 		p.Client = unstreamed{p.Client}
 		running.Go(func() { _ = p.Run(ctx) })
 	}
-	a.Send("one")
-	await(t, "the box is there", func() bool {
-		_, err := client.CoordinationV1().Leases("ns").Get(ctx, "box", metav1.GetOptions{})
-		return err == nil
+	await(t, "both watch", func() bool { // what happens before, the fake server never tells them
+		watches := slices.DeleteFunc(client.Actions(), func(a clienttesting.Action) bool { return a.GetVerb() != "watch" })
+		return len(watches) == 2
 	})
+	a.Send("one")
 	await(t, "both have looked into it", func() bool {
 		for _, p := range []*post{a, b} {
 			p.Mailbox.mu.Lock()
