@@ -173,6 +173,7 @@ func TestASlowServerHoldsNoWorker(t *testing.T) {
 	}
 	run := d.begin(d.read(t))
 	d.fetched(run, "main@sha1:old")
+	run.memory.polledAt = run.now.Add(-time.Minute) // it is due
 	if s, err := d.fetch(t.Context(), run); err != nil || s.Revision != "main@sha1:old" {
 		t.Errorf("fetch() for a poll = %v, %v, want what is known", s, err)
 	}

@@ -345,7 +345,7 @@ func TestEstablishedFailsWhereADefinitionNeverWill(t *testing.T) {
 		defer w.mu.Unlock()
 		_, _ = fmt.Fprintf(rw, `{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"x"},"status":{"conditions":[%s]}}`, conditions)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, err := w.Apply(ctx, items, w.ledger, w.values)
 	if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "is not established") {

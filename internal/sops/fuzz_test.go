@@ -35,7 +35,7 @@ func FuzzReadFile(f *testing.F) {
 		fsys := NewFS(fstest.MapFS{name: {Data: raw}}, key.ring, newSet())
 		start := time.Now()
 		got, err := fsys.ReadFile(name)
-		if time.Since(start) > 5*time.Second {
+		if time.Since(start) > time.Minute {
 			t.Errorf("ReadFile took %v", time.Since(start))
 		}
 		if (err == nil) != (fsys.Err() == nil) {
@@ -75,7 +75,7 @@ func TestHostileFilesAreRefusedInTime(t *testing.T) {
 			if _, err := fsys.ReadFile(tt.name); err == nil {
 				t.Error("the file was opened")
 			}
-			if took := time.Since(start); took > 10*time.Second {
+			if took := time.Since(start); took > time.Minute {
 				t.Errorf("took %v", took)
 			}
 			t.Logf("%v: %v", time.Since(start), fsys.Err())
