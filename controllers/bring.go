@@ -288,10 +288,11 @@ func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) 
 	}
 	stale, leaving := r.Engine.Stale(run.target, run.memory.scopes, w.items)
 	run.leaving = leaving
+	if !settled {
+		run.progress = yetToBeSeen
+		return nil // the watch of what was just applied, and is not wanted any more, calls again
+	}
 	if len(stale) == 0 {
-		if !settled {
-			return nil // what was just applied, and is not wanted any more, is yet to be seen
-		}
 		if err := r.spend(ctx, run, w); err != nil {
 			return err
 		}
@@ -309,8 +310,14 @@ func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) 
 		return err
 	}
 	run.pruned, err = r.Engine.Prune(ctx, stale)
+	if run.pruned < len(stale) { // somebody changed or deleted one meanwhile
+		run.progress = yetToBeSeen
+	}
 	return err
 }
+
+// yetToBeSeen is what a prune waits for that knows less than the API server.
+const yetToBeSeen = "waiting to see what became of the objects that are no longer in Git"
 
 const defaultPruneLimit = 20
 

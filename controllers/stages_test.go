@@ -69,6 +69,13 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		_ = json.NewEncoder(w).Encode(o)
 	case held != nil && r.Method == http.MethodDelete:
+		var o metav1.DeleteOptions
+		_ = json.NewDecoder(r.Body).Decode(&o)
+		if p := o.Preconditions; p != nil && p.ResourceVersion != nil && *p.ResourceVersion != held["metadata"].(map[string]any)["resourceVersion"] {
+			w.WriteHeader(http.StatusConflict)
+			_, _ = io.WriteString(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Conflict","code":409}`)
+			return
+		}
 		delete(c.objects, r.URL.Path)
 		c.version++
 		_, _ = io.WriteString(w, `{"kind":"Status","apiVersion":"v1","status":"Success"}`)
@@ -115,21 +122,30 @@ func (c *cluster) took() string {
 	return calls
 }
 
-// mirror is the watches over a cluster, which are never late.
+// mirror is the watches over a cluster, which are late for few objects: one that
+// they have not seen, and one whose last change they have not seen.
 type mirror struct {
 	noWatches
 	*cluster
+	unseen, outdated string
 }
 
 func (m *mirror) Find(s live.Scope, key live.Key, _ uint64) (live.Object, live.Presence) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if key.Name == m.unseen {
+		return live.Object{}, live.Unknown
+	}
 	for at, o := range m.objects {
 		if path.Base(at) == key.Name && path.Base(path.Dir(at)) == s.Resource.Resource {
 			raw, _ := json.Marshal(o)
 			var p metav1.PartialObjectMetadata
 			_ = json.Unmarshal(raw, &p)
-			return live.Describe(&p), live.Present
+			seen := live.Describe(&p)
+			if key.Name == m.outdated {
+				seen.ResourceVersion--
+			}
+			return seen, live.Present
 		}
 	}
 	return live.Object{}, live.Absent
@@ -162,7 +178,7 @@ func (c *cluster) named(resource string) []string {
 // newTheatre is a desk in front of a cluster.
 func newTheatre(t *testing.T) (*desk, *cluster) {
 	t.Helper()
-	d, c := newDesk(t), &cluster{objects: map[string]map[string]any{}}
+	d, c := newDesk(t), &cluster{objects: map[string]map[string]any{}, version: 100}
 	d.operate(t, c)
 	return d, c
 }
