@@ -41,10 +41,10 @@ func (s *story) wantWeb(replicas int32, image string) {
 	s.t.Helper()
 	eventually(s.t, "Deployment web", func(ctx context.Context) error {
 		web, err := get(ctx, s, "web", &appsv1.Deployment{})
-		if err != nil || *web.Spec.Replicas != replicas || web.Spec.Template.Spec.Containers[0].Image != image {
-			return errors.Join(err, fmt.Errorf("%d replicas of %s, want %d of %s", *web.Spec.Replicas, web.Spec.Template.Spec.Containers[0].Image, replicas, image))
+		if err == nil && (*web.Spec.Replicas != replicas || web.Spec.Template.Spec.Containers[0].Image != image) {
+			err = fmt.Errorf("%d replicas of %s, want %d of %s", *web.Spec.Replicas, web.Spec.Template.Spec.Containers[0].Image, replicas, image)
 		}
-		return nil
+		return err
 	})
 }
 
@@ -175,6 +175,9 @@ func TestAWebhookThatMutatesIsNoDrift(t *testing.T) {
 	s.undisturbed()
 }
 
+// maxWebhookSeconds is how long an API server waits for a webhook at most.
+const maxWebhookSeconds = int32(30)
+
 // mutate puts a webhook in front of the namespace's Deployments that replaces
 // the image and adds a container.
 func (s *story) mutate() {
@@ -184,7 +187,7 @@ func (s *story) mutate() {
 	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	hook := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: s.ns}}
 	hook.Webhooks = []admissionregistrationv1.MutatingWebhook{{
-		Name: "mirror.example.com", AdmissionReviewVersions: []string{"v1"}, SideEffects: ptr.To(admissionregistrationv1.SideEffectClassNone),
+		Name: "mirror.example.com", AdmissionReviewVersions: []string{"v1"}, SideEffects: ptr.To(admissionregistrationv1.SideEffectClassNone), TimeoutSeconds: ptr.To(maxWebhookSeconds),
 		ClientConfig:      admissionregistrationv1.WebhookClientConfig{URL: &server.URL, CABundle: authority},
 		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: s.ns}},
 		Rules: []admissionregistrationv1.RuleWithOperations{{

@@ -97,11 +97,11 @@ spec: {maxReplicas: 3, minReplicas: 1, scaleTargetRef: {apiVersion: apps/v1, kin
 		s := newStory(t, "go-kind")
 		s.everywhere("cluster-admin")
 		s.kubectl(fmt.Sprintf(gadgets, "gizmos", "Gizmo"), "apply", "--server-side", "-f", "-")
-		s.kubectl("", "wait", "--for=condition=Established", "crd/gizmos.example.com", "--timeout=30s")
+		s.kubectl("", "wait", "--for=condition=Established", "crd/gizmos.example.com", "--timeout="+patience.String())
 		s.write(map[string]string{"c.yaml": configMap("c", "1"), "g.yaml": "apiVersion: example.com/v1\nkind: Gizmo\nmetadata: {name: one}\n"})
 		s.create()
 		s.waitReady(s.push("first"))
-		s.kubectl("", "delete", "crd", "gizmos.example.com", "--wait", "--timeout=30s")
+		s.kubectl("", "delete", "crd", "gizmos.example.com", "--wait", "--timeout="+patience.String())
 		s.remove()
 	})
 }

@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -119,6 +121,18 @@ func (s *story) allowImpersonation(account string) {
 	}
 }
 
+// waitWithout waits until a ServiceAccount has not a right any more.
+func (s *story) waitWithout(namespace, account string, what authorizationv1.ResourceAttributes) {
+	s.t.Helper()
+	eventually(s.t, "the right gone", func(ctx context.Context) error {
+		may, err := sandbox.May(ctx, namespace, account, what)
+		if may {
+			err = errors.New("it is still there")
+		}
+		return err
+	})
+}
+
 // A namespace that has not let the operator in is told what to run, and what
 // it is told to run is enough.
 func TestTheOperatorIsLetIn(t *testing.T) {
@@ -127,14 +141,14 @@ func TestTheOperatorIsLetIn(t *testing.T) {
 	if err := sandbox.Client.Delete(t.Context(), &rbacv1.Role{ObjectMeta: meta1("gitseal-access", s.ns)}); err != nil {
 		t.Fatal(err)
 	}
+	s.waitWithout(v1alpha1.OperatorNamespace, v1alpha1.OperatorServiceAccount,
+		authorizationv1.ResourceAttributes{Namespace: s.ns, Verb: "impersonate", Resource: "serviceaccounts", Name: "deployer"})
 	s.write(map[string]string{"a.yaml": configMap("a", "1")})
 	commit := s.push("first")
 	s.create()
 	want := `namespace "let-in" has not let gitseal act as ServiceAccount "deployer": ` +
 		"apply the Role and RoleBinding that `kubectl gitseal init --namespace let-in --service-account deployer` writes"
-	if got := s.waitRefused(v1alpha1.ReasonAccessDenied); got != want {
-		t.Errorf("message = %s\nwant      %s", got, want)
-	}
+	s.waitMessage(v1alpha1.ReasonAccessDenied, want)
 	s.legal(status.InProgressStatus)
 	manifest, stderr, err := sandbox.Gitseal(t.Context(), s.repo.Dir, nil, "init", "app", "--namespace", s.ns, "--service-account", "deployer",
 		"--policy", "None", "--url", s.repo.URL, "--output", "-")
@@ -168,9 +182,7 @@ func TestAnUnknownKindIsWaitedFor(t *testing.T) {
 	commit := s.push("first")
 	s.create()
 	want := "b.yaml:1: the cluster does not know kind Gadget of example.com/v1: install its CustomResourceDefinition, or correct apiVersion and kind; nothing is applied until then"
-	if got := s.waitRefused(v1alpha1.ReasonKindUnknown); got != want {
-		t.Errorf("message = %s\nwant      %s", got, want)
-	}
+	s.waitMessage(v1alpha1.ReasonKindUnknown, want)
 	s.legal(status.InProgressStatus)
 	if got := s.members(); len(got) != 0 {
 		t.Errorf("objects applied while waiting: %v", got)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -14,7 +13,9 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -131,7 +132,7 @@ func (r *refused) quoteSecrets() {
 	none, fail, scope := admissionregistrationv1.SideEffectClassNone, admissionregistrationv1.Fail, admissionregistrationv1.NamespacedScope
 	hook := &admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: r.ns}}
 	hook.Webhooks = []admissionregistrationv1.ValidatingWebhook{{
-		Name: "quote.example.com", AdmissionReviewVersions: []string{"v1"}, SideEffects: &none, FailurePolicy: &fail,
+		Name: "quote.example.com", AdmissionReviewVersions: []string{"v1"}, SideEffects: &none, FailurePolicy: &fail, TimeoutSeconds: ptr.To(maxWebhookSeconds),
 		ClientConfig:      admissionregistrationv1.WebhookClientConfig{URL: &server.URL, CABundle: authority},
 		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: r.ns}},
 		MatchConditions:   []admissionregistrationv1.MatchCondition{{Name: "db", Expression: "object.metadata.name == 'db'"}},
@@ -146,8 +147,8 @@ func (r *refused) quoteSecrets() {
 	r.t.Cleanup(func() { _, _ = sandbox.Kubectl(cleanupContext(), "", "delete", "validatingwebhookconfiguration", r.ns) })
 	eventually(r.t, "the webhook in place", func(ctx context.Context) error {
 		err := sandbox.Client.Create(ctx, &corev1.Secret{ObjectMeta: meta1("db", r.ns)}, client.DryRunAll)
-		if err == nil {
-			return errors.New("nothing is refused yet")
+		if !apierrors.IsForbidden(err) {
+			return fmt.Errorf("it is not refused yet: %w", err)
 		}
 		return nil
 	})

@@ -116,13 +116,30 @@ func (c refusal) run(t *testing.T, name string) {
 	r.recover(c, good)
 }
 
+// waitMessage waits until Ready is False for a reason, in just these words. It
+// may say something else before: a Role counts a moment after it was written.
+func (s *story) waitMessage(reason, want string) {
+	s.t.Helper()
+	eventually(s.t, "Application "+s.ns+" refused with "+reason, func(ctx context.Context) error {
+		app, err := s.read(ctx)
+		if err != nil {
+			return err
+		}
+		ready := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionReady)
+		if ready == nil || ready.Status != metav1.ConditionFalse || ready.Reason != reason {
+			return fmt.Errorf("conditions %+v", app.Status.Conditions)
+		}
+		if diff := cmp.Diff(want, ready.Message); diff != "" {
+			return fmt.Errorf("message (-want +got):\n%s", diff)
+		}
+		return nil
+	})
+}
+
 // expect waits for the refusal and looks at what it left behind.
 func (r *refused) expect(c refusal, before map[string]string) {
 	r.t.Helper()
-	message := r.waitRefused(c.reason)
-	if diff := cmp.Diff(r.text(c.message), message); diff != "" {
-		r.t.Errorf("message (-want +got):\n%s", diff)
-	}
+	r.waitMessage(c.reason, r.text(c.message))
 	want := status.FailedStatus
 	if c.waits {
 		want = status.InProgressStatus

@@ -104,7 +104,8 @@ func patches(proxy *rig.Proxy, namespace string) []string {
 	var sent []string
 	for _, a := range proxy.Asked(func(a rig.Asked) bool {
 		ours := strings.Contains(a.Path, "/namespaces/"+namespace+"/") || strings.Contains(a.Path, "/customresourcedefinitions/gubbins.")
-		return ours && a.Method == http.MethodPatch && !strings.Contains(a.Path, "/applications/")
+		told := strings.Contains(a.Path, "/applications/") || strings.Contains(a.Path, "/events/")
+		return ours && a.Method == http.MethodPatch && !told
 	}) {
 		sent = append(sent, a.Path+"?"+a.Query)
 	}

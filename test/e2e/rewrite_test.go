@@ -44,9 +44,7 @@ func TestARewrittenHistoryIsNotFollowedUnseen(t *testing.T) {
 	amended := s.amend("amended")
 	want := "branch main does not hold commit " + third + " any more, which was applied last: its history was rewritten and leads to " + amended +
 		": push it again on top of that commit, or, if it is right: kubectl gitseal confirm app -n rewritten; what was applied last stays"
-	if got := s.waitRefused(v1alpha1.ReasonHistoryRewritten); got != want {
-		t.Errorf("message = %s\nwant      %s", got, want)
-	}
+	s.waitMessage(v1alpha1.ReasonHistoryRewritten, want)
 	kept, err := get(t.Context(), s, "kept", &corev1.ConfigMap{})
 	if err != nil || kept.Data["key"] != "3" {
 		t.Fatalf("ConfigMap kept: %v, %v, want the last good state", kept.Data, err)

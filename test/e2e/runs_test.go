@@ -115,7 +115,10 @@ func TestAMigrationRunsOnceAndFirst(t *testing.T) {
 		t.Error(err)
 	}
 	s.kubectl("", "-n", s.ns, "delete", "job", "migrate")
-	throughout(t, 2*time.Second, func() error { return s.noJob("migrate") })
+	s.looked()
+	if err := s.noJob("migrate"); err != nil {
+		t.Error(err)
+	}
 
 	s.write(map[string]string{"job.yaml": job("migrate", "", "", "registry.example/app:2")})
 	s.waitReady(s.push("new content"))
@@ -142,26 +145,32 @@ func TestAFailedMigrationStopsTheSync(t *testing.T) {
 	s.waitReady(s.push("first"))
 	s.write(map[string]string{"job.yaml": job("migrate", "", "fail", "registry.example/app:1"), "old.yaml": "", "web.yaml": wavedDeployment("web", 0, "")})
 	s.push("failing")
-	message := s.waitRefused(v1alpha1.ReasonRunFailed)
-	want := `job.yaml:1: Job "migrate" in namespace "failed-migration": it has failed (BackoffLimitExceeded): correct it in Git, or delete the Job in the cluster to run it once more`
-	if message != want {
-		t.Errorf("message = %s\nwant      %s", message, want)
-	}
+	s.waitMessage(v1alpha1.ReasonRunFailed,
+		`job.yaml:1: Job "migrate" in namespace "failed-migration": it has failed (BackoffLimitExceeded): correct it in Git, or delete the Job in the cluster to run it once more`)
 	first := s.waitJob("migrate", "")
 	s.kubectl("", "-n", s.ns, "delete", "service", "web") // the last good state is kept
-	throughout(t, 3*time.Second, func() error { return s.still("migrate", first.UID) })
-	s.wantConfig("old", "1")
-	if _, err := get(t.Context(), s, "web", &appsv1.Deployment{}); !apierrors.IsNotFound(err) {
-		t.Errorf("Deployment web: %v, want nothing after the failure", err)
-	}
 	eventually(t, "the Service is put back", func(ctx context.Context) error {
 		_, err := get(ctx, s, "web", &corev1.Service{})
 		return err
 	})
+	s.looked()
+	if err := s.still("migrate", first.UID); err != nil {
+		t.Error(err)
+	}
+	s.wantConfig("old", "1")
+	if _, err := get(t.Context(), s, "web", &appsv1.Deployment{}); !apierrors.IsNotFound(err) {
+		t.Errorf("Deployment web: %v, want nothing after the failure", err)
+	}
 
 	// Whoever deletes it wants it to run again.
 	s.kubectl("", "-n", s.ns, "delete", "job", "migrate")
 	second := s.waitJob("migrate", first.UID)
+	eventually(t, "its failure", func(context.Context) error {
+		if r := s.run("migrate"); r.State != v1alpha1.RunFailed {
+			return fmt.Errorf("status.runs has %+v", r)
+		}
+		return nil
+	})
 	s.waitRefused(v1alpha1.ReasonRunFailed)
 
 	s.write(map[string]string{"job.yaml": job("migrate", "", "", "registry.example/app:1")})
@@ -233,9 +242,7 @@ func TestAJobOfSomebodyElseIsNotRun(t *testing.T) {
 	commit := s.push("first")
 	want := `job.yaml:1: Job "migrate" in namespace "foreign-job" is there already and does not belong to this Application, so that it cannot be run: ` +
 		"delete the one in the cluster, or give the one in Git another name"
-	if got := s.waitRefused(v1alpha1.ReasonOwnedByOther); got != want {
-		t.Errorf("message = %s\nwant      %s", got, want)
-	}
+	s.waitMessage(v1alpha1.ReasonOwnedByOther, want)
 	s.kubectl("", "-n", s.ns, "delete", "job", "migrate")
 	s.kubectl("", "-n", s.ns, "annotate", "application", "app", v1alpha1.AnnotationSyncRequestedAt+"=now")
 	s.waitReady(commit)
@@ -267,13 +274,14 @@ func TestAMigrationRunsOnceOverRestarts(t *testing.T) {
 	restart(t, func() { s.kubectl("", "-n", s.ns, "delete", "resourcequota", "none") })
 	made := s.waitJob("migrate", "")
 	restart(t, func() {})
+	s.looked()
 	s.waitProgress("waiting for the end of Job")
 	if err := s.still("migrate", made.UID); err != nil {
 		t.Error(err)
 	}
 	restart(t, func() {
 		s.heal("job-name", "migrate")
-		s.kubectl("", "-n", s.ns, "wait", "--for=condition=Complete", "--timeout=30s", "job/migrate")
+		s.kubectl("", "-n", s.ns, "wait", "--for=condition=Complete", "--timeout="+patience.String(), "job/migrate")
 	})
 	s.waitReady(commit)
 	if err := s.still("migrate", made.UID); err != nil {

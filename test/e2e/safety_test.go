@@ -49,6 +49,8 @@ spec:
 	}
 }
 
+const changesMeanwhile = 500 // of each object
+
 // A delete that loses a race with a change of the same object is tried again:
 // the Application must not go while an object of its own is left.
 func TestObjectsThatChangeWhileTheyAreDeletedGoToo(t *testing.T) {
@@ -62,24 +64,23 @@ func TestObjectsThatChangeWhileTheyAreDeletedGoToo(t *testing.T) {
 	s.create()
 	s.waitReady(s.push("first"))
 
-	ctx, stop := context.WithCancel(t.Context())
+	// The changes end: until then a delete may lose every time.
 	var writers sync.WaitGroup
 	for i := range 5 {
 		writers.Go(func() {
-			for n := 0; ctx.Err() == nil; n++ {
+			for n := range changesMeanwhile {
 				touch := fmt.Appendf(nil, `{"metadata":{"annotations":{"touched":"%d"}}}`, n)
-				_ = sandbox.Client.Patch(ctx, &corev1.ConfigMap{ObjectMeta: meta1(fmt.Sprintf("c%d", i), s.ns)},
+				_ = sandbox.Client.Patch(t.Context(), &corev1.ConfigMap{ObjectMeta: meta1(fmt.Sprintf("c%d", i), s.ns)},
 					client.RawPatch("application/merge-patch+json", touch))
 			}
 		})
 	}
 	err := sandbox.Client.Delete(t.Context(), s.app)
-	s.waitGone()
-	stop()
 	writers.Wait()
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.waitGone()
 	for name := range files {
 		o, err := get(t.Context(), s, name[:2], &corev1.ConfigMap{})
 		if !apierrors.IsNotFound(err) && o.DeletionTimestamp == nil {
@@ -145,7 +146,7 @@ subjects:
 	s.write(map[string]string{"a.yaml": configMap("a", "1"), "b.yaml": "metadata: {namespace: " + other + ", name: b}\napiVersion: v1\nkind: ConfigMap\n"})
 	s.create()
 	s.waitReady(s.push("two namespaces"))
-	if _, err := sandbox.Kubectl(t.Context(), "", "delete", "namespace", other, "--wait", "--timeout=30s"); err != nil {
+	if _, err := sandbox.Kubectl(t.Context(), "", "delete", "namespace", other, "--wait", "--timeout="+patience.String()); err != nil {
 		t.Fatal(err)
 	}
 	s.write(map[string]string{"a.yaml": configMap("a", "2"), "b.yaml": ""})

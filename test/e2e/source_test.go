@@ -104,7 +104,5 @@ func TestARepositoryOverSSHIsFollowed(t *testing.T) {
 	r.follow("ssh://git@"+other.address+"/over-ssh.git", "git")
 	want := "repository ssh://" + other.address + "/over-ssh.git: known_hosts has no key of the server: " +
 		"add the server's key to known_hosts in the Secret, after comparing its fingerprint"
-	if got := s.waitRefused(v1alpha1.ReasonCredentialsInvalid); got != want {
-		t.Errorf("message = %s\nwant      %s", got, want)
-	}
+	s.waitMessage(v1alpha1.ReasonCredentialsInvalid, want)
 }

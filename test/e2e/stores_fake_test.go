@@ -67,9 +67,7 @@ func TestValuesOfAFakeStoreInGit(t *testing.T) {
 	})
 	s.push("a key that stands there twice")
 	s.create()
-	if message := s.waitRefused(v1alpha1.ReasonStoreInvalid); !strings.Contains(message, "fake.data[2] has the key and version of data[0]") {
-		t.Errorf("message %q", message)
-	}
+	s.waitSaid(v1alpha1.ReasonStoreInvalid, "fake.data[2] has the key and version of data[0]")
 	s.write(map[string]string{"store.yaml": store})
 	s.waitReady(s.push("once"))
 	s.wantSecret("db", "password", "newest")

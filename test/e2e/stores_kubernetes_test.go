@@ -77,7 +77,7 @@ func newAPIServer(t *testing.T, namespace string) *providertest.Server {
 		Store: providers.Store{Spec: v1alpha1.StoreProvider{Kubernetes: &settings}, Credentials: a},
 		Wrong: &providers.Store{Spec: v1alpha1.StoreProvider{Kubernetes: &wrong}, Credentials: a},
 		Put:   a.put, Tag: a.tag,
-		Deny:     func(key string) { a.denied["/api/v1/namespaces/"+namespace+"/secrets/"+key] = true },
+		Deny:     a.deny,
 		Throttle: a.throttle,
 		Outage: func() {
 			a.disturb(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
@@ -125,6 +125,12 @@ func (a *apiServer) revoke() {
 	for token := range a.seen {
 		a.revoked[token] = true
 	}
+}
+
+func (a *apiServer) deny(key string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.denied["/api/v1/namespaces/"+a.namespace+"/secrets/"+key] = true
 }
 
 func (a *apiServer) disturb(answer http.HandlerFunc) {

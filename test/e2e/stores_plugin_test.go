@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"context"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,10 +14,11 @@ import (
 	"github.com/gitseal/gitseal/api/v1alpha1"
 )
 
-// startPlugin runs the sample plugin, and gives what ends it.
+// startPlugin runs the sample plugin until it listens, and gives what ends it.
 func (s *story) startPlugin(program, name, file string) (end func()) {
 	s.t.Helper()
-	cmd := exec.Command(program, "-socket", filepath.Join(sandbox.Plugins(), name+".sock"), "-file", file)
+	socket := filepath.Join(sandbox.Plugins(), name+".sock")
+	cmd := exec.Command(program, "-socket", socket, "-file", file)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -29,6 +32,13 @@ func (s *story) startPlugin(program, name, file string) (end func()) {
 		}
 	}
 	s.t.Cleanup(end)
+	eventually(s.t, "the plugin at "+socket, func(ctx context.Context) error {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
 	return end
 }
 
@@ -66,10 +76,10 @@ data: [{secretKey: password, remoteRef: {key: PASSWORD}}]
 	s.waitReady(commit)
 	s.wantData("db", map[string]string{"password": "from-the-plugin"})
 	end()
-	s.startPlugin(program, "envfile", file)
 	if err := os.WriteFile(file, []byte("SHOP_PASSWORD=another one from the plugin\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	s.startPlugin(program, "envfile", file)
 	s.refreshed()
 	s.wantData("db", map[string]string{"password": "another one from the plugin"})
 }

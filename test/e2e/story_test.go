@@ -157,9 +157,7 @@ func TestASuspendedApplicationDoesNothing(t *testing.T) {
 	s.create()
 	s.waitReady(s.push("first"))
 	s.gitseal("suspend", "app", "--namespace", s.ns, "--reason", "night watch")
-	if got, want := s.waitRefused(v1alpha1.ReasonSuspended), "suspended: night watch"; got != want {
-		t.Errorf("message = %q, want %q", got, want)
-	}
+	s.waitMessage(v1alpha1.ReasonSuspended, "suspended: night watch")
 	s.write(map[string]string{"a.yaml": configMap("a", "2")})
 	commit := s.push("second")
 	if err := sandbox.Client.Delete(t.Context(), &corev1.ConfigMap{ObjectMeta: meta1("a", s.ns)}); err != nil {
@@ -188,10 +186,7 @@ func TestADependencyIsWaitedFor(t *testing.T) {
 	second.write(map[string]string{"b.yaml": configMap("b", "1")})
 	commit := second.push("first")
 	second.create()
-	want := `Application "app" in namespace "depended-on", which this one depends on, does not exist`
-	if got := second.waitRefused(v1alpha1.ReasonDependencyNotReady); got != want {
-		t.Errorf("message = %s, want %s", got, want)
-	}
+	second.waitMessage(v1alpha1.ReasonDependencyNotReady, `Application "app" in namespace "depended-on", which this one depends on, does not exist`)
 	second.legal(status.InProgressStatus)
 	if got := second.members(); len(got) != 0 {
 		t.Errorf("objects applied before the dependency: %v", got)
@@ -215,9 +210,7 @@ func TestAPruneOverTheLimitIsConfirmed(t *testing.T) {
 	commit := s.push("less")
 	want := "2 objects are no longer in Git at main@sha1:" + commit + `, more than spec.sync.pruneLimit of 1, the first of them configmaps "b" in namespace "prune-limit": ` +
 		"if that is right: kubectl gitseal confirm app --namespace prune-limit"
-	if got := s.waitRefused(v1alpha1.ReasonPruneBlocked); got != want {
-		t.Errorf("message = %s\nwant      %s", got, want)
-	}
+	s.waitMessage(v1alpha1.ReasonPruneBlocked, want)
 	s.legal(status.FailedStatus)
 	if after := s.members(); len(after) != len(before) {
 		t.Errorf("objects = %v, want all of %v", after, before)

@@ -92,7 +92,7 @@ func webhooks(t *testing.T, provider, outcome string) int {
 }
 
 // One test, because the Secret is the operator's only one. It runs alone,
-// because it looks at how quick the operator is, and how large.
+// because it looks at how large the operator is.
 func TestAWebhookMakesTheOperatorLook(t *testing.T) {
 	s := newStory(t, "pushed")
 	s.app.Spec.Source.Git.Interval.Duration = time.Hour
@@ -100,25 +100,22 @@ func TestAWebhookMakesTheOperatorLook(t *testing.T) {
 	commit := s.push("first")
 	s.create()
 	s.waitReady(commit)
-	if code, err := deliver(t.Context(), "/generic", "{}", nil); code != http.StatusNotFound {
-		t.Fatalf("answer %d, %v without a secret, want %d", code, err, http.StatusNotFound)
-	}
+	eventually(t, "the lack of a secret known", func(ctx context.Context) error {
+		if code, err := deliver(ctx, "/generic", "{}", nil); code != http.StatusNotFound {
+			return fmt.Errorf("answer %d, %w", code, err)
+		}
+		return nil
+	})
 	shareSecret(t)
 
-	t.Run("a push is applied at once", func(t *testing.T) {
+	t.Run("a push is applied, though the interval is an hour", func(t *testing.T) {
 		s.write(map[string]string{"c.yaml": configMap("c", "two")})
 		commit := s.push("second")
 		body := fmt.Sprintf(`{"ref":"refs/heads/main","repository":{"clone_url":%q}}`, s.repo.URL)
-		begun := time.Now()
 		if code, err := deliver(t.Context(), "/github", body, sign(body)); code != http.StatusAccepted {
 			t.Fatalf("answer %d, %v, want %d", code, err, http.StatusAccepted)
 		}
 		s.wantConfig("c", "two")
-		if took := time.Since(begun); took > 10*time.Second {
-			t.Errorf("applied after %s, want seconds: the interval is an hour", took)
-		} else {
-			t.Logf("applied after %s", took.Round(time.Millisecond))
-		}
 		s.waitReady(commit)
 
 		seen := webhooks(t, "github", "Duplicate")

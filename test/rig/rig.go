@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -208,15 +209,51 @@ func (r *Rig) install(ctx context.Context) error {
 }
 
 // Namespace creates a namespace with a ServiceAccount "deployer" that may edit
-// in it, and lets the operator act as that and read the Secrets named.
+// in it, and lets the operator act as that and read the Secrets named. It waits
+// until these rights are in force.
 func (r *Rig) Namespace(ctx context.Context, name string, secrets ...string) error {
 	ns := &corev1.Namespace{}
 	ns.Name = name
 	if err := r.Client.Create(ctx, ns); err != nil {
 		return fmt.Errorf("create namespace %q: %w", name, err)
 	}
-	_, err := r.Kubectl(ctx, Access(name, "edit", secrets...), "apply", "--server-side", "-f", "-")
-	return err
+	if _, err := r.Kubectl(ctx, Access(name, "edit", secrets...), "apply", "--server-side", "-f", "-"); err != nil {
+		return err
+	}
+	return r.waitRights(ctx, name)
+}
+
+const rightsPatience = 2 * time.Minute
+
+// waitRights waits until the API server lets the operator act as the deployer of
+// a namespace, and that edit in it: it learns of a Role a moment later.
+func (r *Rig) waitRights(ctx context.Context, namespace string) error {
+	ctx, cancel := context.WithTimeout(ctx, rightsPatience)
+	defer cancel()
+	for {
+		acts, err1 := r.May(ctx, v1alpha1.OperatorNamespace, v1alpha1.OperatorServiceAccount,
+			authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "impersonate", Resource: "serviceaccounts", Name: "deployer"})
+		edits, err2 := r.May(ctx, namespace, "deployer",
+			authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "patch", Resource: "configmaps"})
+		if acts && edits {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the rights in namespace %q: %w", namespace, errors.Join(ctx.Err(), err1, err2))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// May reports whether a ServiceAccount has a right.
+func (r *Rig) May(ctx context.Context, namespace, account string, what authorizationv1.ResourceAttributes) (bool, error) {
+	review := &authorizationv1.SubjectAccessReview{}
+	review.Spec.User, review.Spec.ResourceAttributes = "system:serviceaccount:"+namespace+":"+account, &what
+	if err := r.Client.Create(ctx, review); err != nil {
+		return false, fmt.Errorf("review the rights of ServiceAccount %q: %w", account, err)
+	}
+	return review.Status.Allowed, nil
 }
 
 // Access is the manifest of what a namespace needs: the deployer, its rights,
