@@ -169,26 +169,22 @@ func (c *cluster) report(ts *testscript.TestScript, _ bool, args []string) {
 // handle APP FILE waits for a requested sync and reports that it was carried
 // out, with the status in the file.
 func (c *cluster) handle(ts *testscript.TestScript, _ bool, args []string) {
-	requestedAt := c.requested(ts, args[0])
+	var requestedAt string
+	eventually(ts, "no sync of "+args[0]+" was requested", func() bool {
+		app := c.application(ts, args[0])
+		requestedAt = app.Annotations[v1alpha1.AnnotationSyncRequestedAt]
+		return requestedAt != "" && requestedAt != app.Status.LastHandledSyncAt
+	})
 	c.patchStatus(ts, "Application", args[0], map[string]any{"lastHandledSyncAt": requestedAt}, args[1])
 }
 
-// requested polls for the request with a deadline: the test watches nothing
-// itself.
-func (c *cluster) requested(ts *testscript.TestScript, name string) string {
-	deadline := time.Now().Add(30 * time.Second)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for time.Now().Before(deadline) {
-		app := c.application(ts, name)
-		requestedAt := app.Annotations[v1alpha1.AnnotationSyncRequestedAt]
-		if requestedAt != "" && requestedAt != app.Status.LastHandledSyncAt {
-			return requestedAt
+// eventually polls with a deadline: the test watches nothing itself.
+func eventually(ts *testscript.TestScript, otherwise string, holds func() bool) {
+	for deadline := time.Now().Add(2 * time.Minute); !holds(); <-time.After(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			ts.Fatalf("after 2m: %s", otherwise)
 		}
-		<-tick.C
 	}
-	ts.Fatalf("no sync of %s was requested", name)
-	return ""
 }
 
 func (c *cluster) application(ts *testscript.TestScript, name string) *v1alpha1.Application {
@@ -214,7 +210,8 @@ func (c *cluster) patchStatus(ts *testscript.TestScript, kind, name string, stat
 	ts.Check(c.Status().Patch(context.Background(), object, client.RawPatch(types.MergePatchType, raw)))
 }
 
-// may VERB secrets/NAME checks what the operator's ServiceAccount may do in $NS.
+// may VERB secrets/NAME checks what the operator's ServiceAccount may do in $NS,
+// once the API server, which learns of new Roles by a watch, has come to it.
 func (c *cluster) may(ts *testscript.TestScript, neg bool, args []string) {
 	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 		User: "system:serviceaccount:" + ts.Getenv("SYSTEM") + ":" + v1alpha1.OperatorServiceAccount,
@@ -223,10 +220,11 @@ func (c *cluster) may(ts *testscript.TestScript, neg bool, args []string) {
 			Resource: path.Dir(args[1]), Name: path.Base(args[1]),
 		},
 	}}
-	ts.Check(c.Create(context.Background(), review))
-	if review.Status.Allowed == neg {
-		ts.Fatalf("the operator may %s %s = %v, want %v", args[0], args[1], review.Status.Allowed, !neg)
-	}
+	eventually(ts, fmt.Sprintf("the operator may %s %s = %v, want %v", args[0], args[1], neg, !neg), func() bool {
+		asked := review.DeepCopy()
+		ts.Check(c.Create(context.Background(), asked))
+		return asked.Status.Allowed != neg
+	})
 }
 
 // replaceIn FILE OLD NEW replaces text in a file. NEW may be @NAME: the
