@@ -137,7 +137,7 @@ func TestTheSuiteSees(t *testing.T) {
 	for name, sound := range names {
 		t.Run("that "+cmp.Or(name, "nothing is wrong"), func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMutant$", "-test.timeout=60s")
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMutant$", "-test.timeout=5m")
 			cmd.Env = append(os.Environ(), "MUTANT="+name, "MUTANT_RUNS=yes")
 			if out, err := cmd.CombinedOutput(); (err == nil) != sound {
 				t.Errorf("the suite ended with %v, want it to pass: %v\n%s", err, sound, out)
