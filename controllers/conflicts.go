@@ -197,7 +197,7 @@ func (r *ApplicationReconciler) reportConflicts(ctx context.Context, run *run, e
 	} else {
 		message := conflictMessage(claims)
 		if was == nil || was.Message != message {
-			r.Recorder.Eventf(run.app, nil, corev1.EventTypeWarning, v1alpha1.ReasonObjectConflict, "Sync", "%s", message)
+			r.Recorder.Eventf(run.subject(), nil, corev1.EventTypeWarning, v1alpha1.ReasonObjectConflict, "Sync", "%s", message)
 		}
 		run.set(v1alpha1.ConditionConflicted, metav1.ConditionTrue, v1alpha1.ReasonObjectConflict, message)
 	}
@@ -253,7 +253,7 @@ func conflictList(namespace string, all []apply.Conflict) []v1alpha1.ConflictSta
 // tellAdopted records that objects of other tools were taken over.
 func (r *ApplicationReconciler) tellAdopted(run *run) {
 	if adopted := run.memory.ledger.Adopted(); adopted != "" {
-		r.Recorder.Eventf(run.app, nil, corev1.EventTypeNormal, "Adopted", "Sync", "Took over %s", condition.Shorten(adopted))
+		r.Recorder.Eventf(run.subject(), nil, corev1.EventTypeNormal, "Adopted", "Sync", "Took over %s", condition.Shorten(adopted))
 	}
 }
 

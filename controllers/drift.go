@@ -68,7 +68,7 @@ func (r *ApplicationReconciler) examine(ctx context.Context, run *run, w *wanted
 // tell gives one event for each of drifts, up to a bound.
 func (r *ApplicationReconciler) tell(run *run, reason, what string, drifts []apply.Drift) {
 	for _, d := range drifts[:min(len(drifts), maxDrift)] {
-		r.Recorder.Eventf(run.app, run.about(d), corev1.EventTypeNormal, reason, "Drift", "%s", condition.Shorten(run.redact(what+driftText(d))))
+		r.Recorder.Eventf(run.subject(), run.about(d), corev1.EventTypeNormal, reason, "Drift", "%s", condition.Shorten(run.redact(what+driftText(d))))
 	}
 }
 

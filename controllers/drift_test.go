@@ -64,6 +64,38 @@ func TestContestedObjectsAreListedOnceAndUpToABound(t *testing.T) {
 // one, though they are told of one Application as it is.
 func TestEachDriftIsAnEventOfItsOwn(t *testing.T) {
 	d := newDesk(t)
+	told := d.tells(t)
+	other := fought(1)
+	other.Fields = []string{"data.other"}
+	d.tell(d.begin(d.read(t)), "Corrected", "Corrected drift of ", []apply.Drift{fought(1), other, fought(2)})
+	told(
+		`Corrected drift of ConfigMap "c01" in namespace "ns": data.k, changed by field manager "other"`,
+		`Corrected drift of ConfigMap "c01" in namespace "ns": data.other, changed by field manager "other"`,
+		`Corrected drift of ConfigMap "c02" in namespace "ns": data.k, changed by field manager "other"`,
+	)
+}
+
+// What a sync did is an event of its own also where the cache has not seen yet
+// what the one before wrote.
+func TestEachSyncIsAnEventOfItsOwn(t *testing.T) {
+	d := newDesk(t)
+	told := d.tells(t)
+	cached := d.read(t)
+	for changed := range 2 {
+		run := d.begin(cached)
+		run.changed, run.pruned = changed, 1-changed
+		if _, err := d.finish(t.Context(), run, nil); err != nil {
+			t.Fatal(err)
+		}
+		run.memory.wanted = d.applied("c") // the next status is another one
+	}
+	told("Applied 0 objects and pruned 1 object at no revision", "Applied 1 object and pruned 0 objects at c")
+}
+
+// tells lets the events of a desk be recorded as those of the operator are. What
+// it returns waits for those that are told, in order.
+func (d *desk) tells(t *testing.T) (wait func(want ...string)) {
+	t.Helper()
 	cluster := clientfake.NewClientset()
 	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: cluster.EventsV1()})
 	t.Cleanup(broadcaster.Shutdown)
@@ -71,26 +103,21 @@ func TestEachDriftIsAnEventOfItsOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Recorder = broadcaster.NewRecorder(d.Client.Scheme(), reporter)
-	other := fought(1)
-	other.Fields = []string{"data.other"}
-	d.tell(d.begin(d.read(t)), "Corrected", "Corrected drift of ", []apply.Drift{fought(1), other, fought(2)})
-	want := []string{
-		`Corrected drift of ConfigMap "c01" in namespace "ns": data.k, changed by field manager "other"`,
-		`Corrected drift of ConfigMap "c01" in namespace "ns": data.other, changed by field manager "other"`,
-		`Corrected drift of ConfigMap "c02" in namespace "ns": data.k, changed by field manager "other"`,
+	return func(want ...string) {
+		t.Helper()
+		soon(t, func() bool {
+			list, err := cluster.EventsV1().Events("ns").List(t.Context(), metav1.ListOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var notes []string
+			for _, e := range list.Items {
+				notes = append(notes, e.Note)
+			}
+			slices.Sort(notes)
+			return slices.Equal(notes, want)
+		})
 	}
-	soon(t, func() bool {
-		list, err := cluster.EventsV1().Events("ns").List(t.Context(), metav1.ListOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var notes []string
-		for _, e := range list.Items {
-			notes = append(notes, e.Note)
-		}
-		slices.Sort(notes)
-		return slices.Equal(notes, want)
-	})
 }
 
 func TestTextsOfDrift(t *testing.T) {

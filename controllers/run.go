@@ -1,8 +1,10 @@
 package controllers
 
 import (
+	"strconv"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -95,6 +97,19 @@ func (r *ApplicationReconciler) begin(app *v1alpha1.Application) *run {
 		run.base = run.app.DeepCopy()
 	}
 	return run
+}
+
+// subject is the Application as events name it: in the newest version known. Of
+// events of one version that differ in their text only, the recorder would keep
+// the first, and the cache may be behind.
+func (r *run) subject() *v1alpha1.Application {
+	s := &v1alpha1.Application{ObjectMeta: metav1.ObjectMeta{
+		Namespace: r.app.Namespace, Name: r.app.Name, UID: r.app.UID, ResourceVersion: r.app.ResourceVersion,
+	}}
+	if v := r.memory.statusVersion; v > live.Version(r.app.ResourceVersion) {
+		s.ResourceVersion = strconv.FormatUint(v, 10)
+	}
+	return s
 }
 
 func (r *run) timeout() time.Duration {

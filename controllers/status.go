@@ -144,7 +144,7 @@ func (r *ApplicationReconciler) tellRewritten(run *run, before string, s *source
 		return
 	}
 	run.memory.rewritten = s.Revision
-	r.Recorder.Eventf(run.app, nil, corev1.EventTypeWarning, v1alpha1.ReasonHistoryRewritten, "Sync",
+	r.Recorder.Eventf(run.subject(), nil, corev1.EventTypeWarning, v1alpha1.ReasonHistoryRewritten, "Sync",
 		"The history of %s %s was rewritten: it does not hold commit %s any more, which was applied last, and leads to %s", run.refKind(), s.Ref, before, s.Commit)
 }
 
@@ -208,7 +208,7 @@ func (r *ApplicationReconciler) succeed(run *run) ctrl.Result {
 
 func (r *ApplicationReconciler) tellApplied(run *run) {
 	if run.changed+run.pruned > 0 {
-		r.Recorder.Eventf(run.app, nil, corev1.EventTypeNormal, "Applied", "Sync",
+		r.Recorder.Eventf(run.subject(), nil, corev1.EventTypeNormal, "Applied", "Sync",
 			"Applied %s and pruned %s at %s%s", count(run.changed, "object"), count(run.pruned, "object"), run.revision(), condition.Shorten(run.newValues()))
 	}
 }
@@ -234,7 +234,7 @@ func (r *ApplicationReconciler) fail(ctx context.Context, run *run, f *failure.E
 	if news {
 		logf.FromContext(ctx).Info("Sync did not succeed", "reason", f.Reason, "class", f.Class.String(), "why", message)
 		if condition.Alarming(f) {
-			r.Recorder.Eventf(run.app, nil, corev1.EventTypeWarning, f.Reason, "Sync", "%s", message)
+			r.Recorder.Eventf(run.subject(), nil, corev1.EventTypeWarning, f.Reason, "Sync", "%s", message)
 		}
 	}
 	retry := run.app.Spec.Sync.RetryInterval.Duration
