@@ -3,7 +3,6 @@ package rig
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -65,7 +64,7 @@ func (r *Rig) StartOperatorAs(ctx context.Context, how Launch) (*Operator, error
 	if how.Program == "" {
 		how.Program = r.Bin("gitseal-controller")
 	}
-	addresses, err := freeAddresses(3)
+	addresses, err := r.freeAddresses(3)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +133,7 @@ func (r *Rig) operatorKubeconfig(ctx context.Context, dir string, through *Proxy
 }
 
 func (o *Operator) waitReady(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	for {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -149,13 +148,17 @@ func (o *Operator) waitReady(ctx context.Context, url string) error {
 		}
 		select {
 		case err := <-o.ended:
-			log, _ := os.ReadFile(o.LogFile)
-			return fmt.Errorf("the operator ended: %w\n%s", err, log)
+			return fmt.Errorf("the operator ended: %w\n%s", err, o.log())
 		case <-ctx.Done():
-			return fmt.Errorf("the operator is not ready: %w", ctx.Err())
+			return fmt.Errorf("the operator is not ready: %w\n%s", ctx.Err(), o.log())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+func (o *Operator) log() []byte {
+	raw, _ := os.ReadFile(o.LogFile)
+	return raw
 }
 
 // Stop ends the operator as Kubernetes would.
@@ -171,9 +174,9 @@ func (o *Operator) signal(s syscall.Signal) error {
 	select {
 	case <-o.ended: //nolint:errcheck // it was told to end; how is no matter
 		return nil
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		_ = o.command.Process.Kill()
-		return fmt.Errorf("the operator did not end within 20s of %s", s)
+		return fmt.Errorf("the operator did not end within a minute of %s", s)
 	}
 }
 
@@ -186,26 +189,20 @@ func (o *Operator) Thaw() error { return o.command.Process.Signal(syscall.SIGCON
 // Pid is the operator's process id.
 func (o *Operator) Pid() int { return o.command.Process.Pid }
 
-// The ports are taken from below the range out of which the kernel serves
-// whoever wants any: those could take a port between our look and its use.
-const (
-	firstPort = 10000
-	lastPort  = 20000
-	portTries = 100
-)
-
-// freeAddresses returns addresses of loopback that nobody listens on.
-func freeAddresses(count int) (addresses []string, err error) {
-	for range portTries {
-		if len(addresses) == count {
-			return addresses, nil
-		}
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", firstPort+rand.IntN(lastPort-firstPort)))
+// freeAddresses returns addresses of loopback that nobody listens on. A port is
+// returned again once all others were.
+func (r *Rig) freeAddresses(count int) (addresses []string, err error) {
+	for range r.Sandbox.SparePorts {
+		port := r.Sandbox.SparePorts[r.taken%len(r.Sandbox.SparePorts)]
+		r.taken++
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			continue
 		}
-		defer l.Close() // held until all are found, so that none is found twice
-		addresses = append(addresses, l.Addr().String())
+		defer l.Close() // held until all are found
+		if addresses = append(addresses, l.Addr().String()); len(addresses) == count {
+			return addresses, nil
+		}
 	}
-	return nil, fmt.Errorf("find %d free ports between %d and %d: gave up after %d tries", count, firstPort, lastPort, portTries)
+	return nil, fmt.Errorf("%d of the sandbox's %d spare ports are free, want %d: run `make build` if it has none", len(addresses), len(r.Sandbox.SparePorts), count)
 }

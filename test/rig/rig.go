@@ -40,6 +40,7 @@ type Rig struct {
 	Client client.WithWatch
 
 	operators []*Operator
+	taken     int // of the spare ports
 }
 
 // Sandbox is what the sandbox program writes about itself.
@@ -57,6 +58,7 @@ type Sandbox struct {
 		User          string `json:"user"`
 		Password      string `json:"password"`
 	} `json:"git"`
+	SparePorts []int `json:"sparePorts"`
 }
 
 // Start brings a sandbox up in dir and installs config/default on it. Close
@@ -141,12 +143,13 @@ func (r *Rig) Plugins() string { return filepath.Join(r.Dir, "plugins") }
 // Bin is the path of a program under bin/.
 func (r *Rig) Bin(name string) string { return filepath.Join(r.Root, "bin", name) }
 
-// command runs without the variables that would choose another cluster.
+// command runs without the variables that would choose another cluster, and
+// without what is remembered of another one at the same address.
 func (r *Rig) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	c := exec.CommandContext(ctx, name, args...)
-	c.Dir = r.Root
+	c.Dir, c.Env = r.Root, []string{"KUBECACHEDIR=" + filepath.Join(r.Dir, "kubecache")}
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "KUBECONFIG=") {
+		if !strings.HasPrefix(v, "KUBECONFIG=") && !strings.HasPrefix(v, "KUBECACHEDIR=") {
 			c.Env = append(c.Env, v)
 		}
 	}
@@ -198,14 +201,35 @@ func (r *Rig) connect() error {
 	return err
 }
 
-// install applies what a user would.
+// install applies what a user would, and waits until all kinds are served.
+// `kubectl wait` gives up on a definition that has no conditions yet.
 func (r *Rig) install(ctx context.Context) error {
 	if _, err := r.Kubectl(ctx, "", "apply", "--server-side", "-k", filepath.Join(r.Root, "config", "default")); err != nil {
 		return err
 	}
-	_, err := r.Kubectl(ctx, "", "wait", "--for=condition=Established", "--timeout=60s",
-		"crd/applications.gitseal.dev", "crd/secretstores.gitseal.dev", "crd/clustersecretstores.gitseal.dev")
-	return err
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	for {
+		err := r.served(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the kinds of config/default: %w", err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// served asks for one list of each kind.
+func (r *Rig) served(ctx context.Context) error {
+	for _, list := range []client.ObjectList{&v1alpha1.ApplicationList{}, &v1alpha1.SecretStoreList{}, &v1alpha1.ClusterSecretStoreList{}} {
+		if err := r.Client.List(ctx, list, client.Limit(1)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Namespace creates a namespace with a ServiceAccount "deployer" that may edit

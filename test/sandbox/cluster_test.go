@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -69,17 +68,18 @@ func TestClusterRunsWorkloads(t *testing.T) {
 	apply := kubectl(t, s, "apply", "-f", "-")
 	apply.Stdin = strings.NewReader(workloads)
 	mustRun(t, apply)
-	for object, condition := range map[string]string{
-		"deployment/web":   "condition=Available",
-		"deployment/stuck": "condition=Available=False",
-		"job/good":         "condition=Complete",
-		"job/bad":          "condition=Failed",
-		"pod":              "jsonpath={.spec.nodeName}",
+	for _, claim := range []string{
+		"deployment/web --for=condition=Available",
+		"deployment/stuck --for=condition=Available=False",
+		"job/good --for=condition=Complete",
+		"job/bad --for=condition=Failed",
+		"deployment/stuck --for=jsonpath={.status.replicas}=1",
+		"pod --for=jsonpath={.spec.nodeName} --all",
 	} {
-		mustRun(t, kubectl(t, s, "wait", "--timeout=30s", "--for="+condition, object, "--all="+fmt.Sprint(object == "pod")))
+		mustRun(t, kubectl(t, s, append([]string{"wait", "--timeout=3m"}, strings.Fields(claim)...)...))
 	}
 	// A finished deletion shows that pods go, and the garbage collector works.
-	mustRun(t, kubectl(t, s, "delete", "--timeout=30s", "--cascade=foreground", "deployment/web", "job/good"))
+	mustRun(t, kubectl(t, s, "delete", "--timeout=3m", "--cascade=foreground", "deployment/web", "job/good"))
 
 	if metrics := mustRun(t, kubectl(t, s, "get", "--raw", "/metrics")); !strings.Contains(metrics, "apiserver_request_total") {
 		t.Error("GET /metrics has no apiserver_request_total")
@@ -138,7 +138,7 @@ func TestNothingOutlivesAKilledSupervisor(t *testing.T) {
 	if err := s.Supervisor.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	poll(t, 10*time.Second, "all processes are gone", func() bool { return len(processesNaming(t, dir)) == 0 })
+	poll(t, time.Minute, "all processes are gone", func() bool { return len(processesNaming(t, dir)) == 0 })
 	mustRun(t, program(t, "down", "--dir", dir))
 	if again, err := state.Read(dir); again != nil || err != nil {
 		t.Errorf("state.Read after down = %v, %v, want none", again, err)
@@ -154,7 +154,7 @@ func TestUpReportsTheProgramThatDied(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { stopSandbox(t, dir) })
-	poll(t, time.Minute, "the sandbox is ready", func() bool {
+	poll(t, 5*time.Minute, "the sandbox is ready", func() bool {
 		s, err := state.Read(dir)
 		return err == nil && s != nil && s.Ready
 	})
@@ -182,8 +182,8 @@ func TestAHaltedProgramComesBackWithItsData(t *testing.T) {
 			t.Errorf("without %s the ConfigMap was read:\n%s", name, out)
 		}
 		mustRun(t, program(t, "resume", "--dir", dir, name))
-		poll(t, time.Minute, "the ConfigMap is there again", func() bool {
-			_, err := output(kubectl(t, s, "--request-timeout=2s", "get", "configmap", "kept"))
+		poll(t, 5*time.Minute, "the ConfigMap is there again", func() bool {
+			_, err := output(kubectl(t, s, "--request-timeout=20s", "get", "configmap", "kept"))
 			return err == nil
 		})
 	}
@@ -229,7 +229,7 @@ func TestInterruptEndsForegroundInPeace(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { stopSandbox(t, dir) })
-	poll(t, 30*time.Second, "the API server runs", func() bool {
+	poll(t, 2*time.Minute, "the API server runs", func() bool {
 		s, err := state.Read(dir)
 		return err == nil && s != nil && len(s.Processes) >= 2
 	})

@@ -60,4 +60,5 @@ SANDBOX_SOURCES := $(shell find test/sandbox -path test/sandbox/controlplane -pr
 	-type f \( -name '*.go' -o -name '*.yaml' -o -name go.mod \) ! -name '*_test.go' -print)
 
 bin/sandbox: $(SANDBOX_SOURCES)
+	@rm -f $@ # one that runs goes on with its own
 	@cd test/sandbox && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o '$(CURDIR)/bin/sandbox' .

@@ -24,10 +24,11 @@ func startGitOnly(t *testing.T, args ...string) *state.Sandbox {
 	return startDetached(t, up, dir)
 }
 
-// git returns a command that asks nobody for credentials.
+// git returns a command that asks nobody for credentials, and leaves nothing
+// behind that tidies up while the directory is removed.
 func git(t *testing.T, dir string, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "git", args...)
+	cmd := exec.CommandContext(t.Context(), "git", append([]string{"-c", "maintenance.auto=false"}, args...)...)
 	cmd.Dir = dir
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0",

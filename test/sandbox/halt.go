@@ -14,7 +14,7 @@ import (
 )
 
 // haltGrace is what a program gets to be gone, or back.
-const haltGrace = 10 * time.Second
+const haltGrace = time.Minute
 
 // runHalt kills one program of a running sandbox and keeps it down, as a crash
 // of its machine would.

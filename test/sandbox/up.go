@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -95,14 +96,19 @@ func (s *supervisor) run(ctx context.Context) error {
 	if err := s.begin(); err != nil {
 		return err
 	}
-	git, err := s.serveGit()
+	claim, ports, err := claimPorts()
+	if err != nil {
+		return err
+	}
+	git, err := s.serveGit(claim)
 	if err != nil {
 		return err
 	}
 	defer git.Stop(stopGrace)
-	if err := s.startCluster(ctx); err != nil {
+	if err := s.startCluster(ctx, ports[:cluster.Ports]); err != nil {
 		return err
 	}
+	s.state.SparePorts = ports[cluster.Ports:]
 	if err := s.markReady(); err != nil {
 		return err
 	}
@@ -128,7 +134,7 @@ func (s *supervisor) begin() error {
 	return s.state.Write()
 }
 
-func (s *supervisor) serveGit() (*githttp.Server, error) {
+func (s *supervisor) serveGit(listener net.Listener) (*githttp.Server, error) {
 	log, err := os.Create(filepath.Join(s.options.dir, "logs", "git.log"))
 	if err != nil {
 		return nil, err
@@ -142,7 +148,7 @@ func (s *supervisor) serveGit() (*githttp.Server, error) {
 		config.User, config.Password, _ = strings.Cut(s.options.basicAuth, ":")
 		config.AuthAlways = true
 	}
-	server, err := githttp.Serve(config)
+	server, err := githttp.Serve(listener, config)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +161,7 @@ func (s *supervisor) serveGit() (*githttp.Server, error) {
 }
 
 // startCluster starts a control plane, or adopts the one that KUBECONFIG names.
-func (s *supervisor) startCluster(ctx context.Context) error {
+func (s *supervisor) startCluster(ctx context.Context, ports []int) error {
 	if foreign := os.Getenv("KUBECONFIG"); foreign != "" {
 		return s.adopt(foreign)
 	}
@@ -164,7 +170,7 @@ func (s *supervisor) startCluster(ctx context.Context) error {
 		return err
 	}
 	starter := &cluster.Starter{
-		Dir: s.options.dir, Assets: assets, Group: s.group,
+		Dir: s.options.dir, Assets: assets, Ports: ports, Group: s.group,
 		Started: s.enter, Printf: s.printf,
 	}
 	return starter.Start(ctx, s.state)

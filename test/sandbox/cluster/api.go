@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	requestTimeout = 5 * time.Second
+	requestTimeout = 30 * time.Second
 	responseLimit  = 4 << 20
 )
 

@@ -15,11 +15,16 @@ import (
 	"github.com/gitseal/gitseal/test/sandbox/state"
 )
 
+// Ports is how many ports a control plane needs.
+const Ports = 3
+
 // Starter starts one control plane.
 type Starter struct {
 	Dir    string
 	Assets Assets
-	Group  *process.Group
+	// Ports of loopback that nobody else takes.
+	Ports []int
+	Group *process.Group
 	// Started is told of every program as soon as it runs.
 	Started func(*process.Child) error
 	// Printf prints one line of progress.
@@ -29,7 +34,7 @@ type Starter struct {
 // Start brings the control plane up, returns when it is ready, and enters
 // where it is into the state.
 func (s *Starter) Start(ctx context.Context, sandbox *state.Sandbox) error {
-	l, err := newLayout(s.Dir)
+	l, err := newLayout(s.Dir, s.Ports)
 	if err != nil {
 		return err
 	}
@@ -60,7 +65,7 @@ func (s *Starter) startCore(ctx context.Context, l *layout, api *client) error {
 	}
 	s.Printf("etcd serves at %s", l.etcdURL)
 	s.Printf("kube-apiserver is ready at %s after %s", l.apiURL, since(begun))
-	return nil
+	return waitFor(ctx, "namespace default", api.defaultNamespaceExists) // made once it is ready
 }
 
 // startWorkloads starts what acts on objects.

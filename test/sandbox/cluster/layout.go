@@ -21,13 +21,9 @@ type layout struct {
 	ca      []byte
 }
 
-// newLayout prepares the directory and chooses the ports. Every start begins
-// with an empty cluster, because keys and tokens of an earlier one are gone.
-func newLayout(dir string) (*layout, error) {
-	ports, err := freePorts(3)
-	if err != nil {
-		return nil, err
-	}
+// newLayout prepares the directory. Every start begins with an empty cluster,
+// because keys and tokens of an earlier one are gone.
+func newLayout(dir string, ports []int) (*layout, error) {
 	l := &layout{
 		dir:     dir,
 		etcdURL: fmt.Sprintf("http://127.0.0.1:%d", ports[0]),

@@ -9,7 +9,7 @@ import (
 
 const (
 	pollInterval = 50 * time.Millisecond
-	readyTimeout = 2 * time.Minute
+	readyTimeout = 5 * time.Minute
 )
 
 var errNotYet = errors.New("not yet")
@@ -37,6 +37,10 @@ func waitFor(ctx context.Context, what string, check func(context.Context) error
 
 func (c *client) serverReady(ctx context.Context) error {
 	return c.get(ctx, "/readyz", nil)
+}
+
+func (c *client) defaultNamespaceExists(ctx context.Context) error {
+	return c.get(ctx, "/api/v1/namespaces/default", nil)
 }
 
 // rolesAggregated passes once the controller manager has filled the roles that

@@ -55,17 +55,13 @@ type Server struct {
 	logger *log.Logger
 }
 
-// Serve starts a server on a free port of loopback.
-func Serve(config Config) (*Server, error) {
+// Serve starts a server. The listener is then its own.
+func Serve(listener net.Listener, config Config) (*Server, error) {
 	gitPath, err := exec.LookPath("git")
 	if err != nil {
 		return nil, fmt.Errorf("the Git server needs the program git: %w", err)
 	}
 	if err := os.MkdirAll(config.Dir, 0o700); err != nil {
-		return nil, err
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
 		return nil, err
 	}
 	s := &Server{

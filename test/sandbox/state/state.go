@@ -28,6 +28,9 @@ type Sandbox struct {
 	APIServer *APIServer `json:"apiServer,omitempty"`
 	Etcd      *Etcd      `json:"etcd,omitempty"`
 	Git       Git        `json:"git"`
+	// SparePorts of loopback are for what runs beside the sandbox: no other
+	// sandbox takes them.
+	SparePorts []int `json:"sparePorts"`
 
 	Supervisor process.Identity `json:"supervisor"`
 	Processes  []Process        `json:"processes,omitempty"`
