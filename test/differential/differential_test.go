@@ -127,10 +127,11 @@ func ask(t *testing.T, scenes []scene) []answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	var out, problems bytes.Buffer
 	command := exec.CommandContext(ctx, oracle)
+	command.Env = append(os.Environ(), "TZ=UTC") // theirs is that of the machine, ours never is
 	command.Stdin, command.Stdout, command.Stderr = bytes.NewReader(in), &out, &problems
 	if err := command.Run(); err != nil {
 		t.Fatalf("%s: %v: %s\n(make bin/oracle builds it)", oracle, err, problems.String())

@@ -74,7 +74,8 @@ func typeIn(t *testing.T, r *rig.Rig, script, url string) string {
 	c.Dir = t.TempDir()
 	c.Stdin = strings.NewReader("correct horse battery staple\n")
 	c.Env = append(os.Environ(), "URL="+url, "KUBECONFIG="+r.Sandbox.Kubeconfig,
-		"PATH="+r.Bin("")+":"+r.Bin("control-plane")+":"+os.Getenv("PATH"), "HOME="+c.Dir, "GIT_CONFIG_NOSYSTEM=1",
+		"PATH="+r.Bin("")+":"+r.Bin("control-plane")+":"+os.Getenv("PATH"), "HOME="+c.Dir, "KUBECACHEDIR="+c.Dir,
+		"GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null", "no_proxy=127.0.0.1",
 		"GIT_AUTHOR_NAME=Reader", "GIT_AUTHOR_EMAIL=reader@example.com", "GIT_COMMITTER_NAME=Reader", "GIT_COMMITTER_EMAIL=reader@example.com")
 	out, err := c.CombinedOutput()
 	if err != nil {

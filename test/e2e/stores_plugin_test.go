@@ -48,7 +48,7 @@ func TestAPluginServesValues(t *testing.T) {
 	t.Parallel()
 	s := newStory(t, "store-plugin")
 	program, file := filepath.Join(t.TempDir(), "envfile"), filepath.Join(t.TempDir(), "app.env")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./test/plugins/envfile")
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", program, "./test/plugins/envfile")
 	build.Dir = sandbox.Root
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the sample plugin: %v\n%s", err, out)

@@ -88,7 +88,7 @@ func (c *Cables) Silence(t testing.TB, ask func(context.Context) error, told fun
 func (c *Cables) SilenceHTTP(t testing.TB, client *http.Client) {
 	t.Helper()
 	c.Silence(t, func(ctx context.Context) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://example.com", nil)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://127.0.0.1", nil) // which no proxy is asked for
 		if err != nil {
 			return err
 		}

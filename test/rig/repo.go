@@ -33,6 +33,7 @@ func (r *Rig) Repo(ctx context.Context, name string) (*Repo, error) {
 		{"init", "--quiet", "--initial-branch=main"},
 		{"config", "user.name", "Test Author"},
 		{"config", "user.email", "author@example.com"},
+		{"config", "maintenance.auto", "false"}, // it would go on in the background
 		{"remote", "add", "origin", origin},
 	} {
 		if _, err := repo.Git(ctx, args...); err != nil {
@@ -42,10 +43,12 @@ func (r *Rig) Repo(ctx context.Context, name string) (*Repo, error) {
 	return repo, nil
 }
 
-// Git runs git in the working copy and returns what it prints.
+// Git runs git in the working copy, without the settings of the user and the
+// machine, and returns what it prints.
 func (r *Repo) Git(ctx context.Context, args ...string) (string, error) {
 	c := exec.CommandContext(ctx, "git", args...)
 	c.Dir = r.Dir
+	c.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null", "no_proxy=127.0.0.1")
 	out, err := c.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("git %s: %w\n%s", strings.Join(args, " "), err, out)

@@ -126,6 +126,8 @@ func (v *Vault) MountKV(ctx context.Context, mount, version string) error {
 	if err != nil {
 		return fmt.Errorf("mount KV at %q: %w", mount, err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
 	for { // version 2 says 400 until it has upgraded an empty store
 		_, err := v.Root.Logical().ListWithContext(ctx, strings.Trim(mount, "/")+map[string]string{"1": "/", "2": "/metadata"}[version])
 		if err == nil {

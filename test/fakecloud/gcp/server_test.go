@@ -169,7 +169,7 @@ func TestFaultsLookAsTheyDoOnTheWire(t *testing.T) {
 	c.SetOutage(Up)
 	eventually := func(want codes.Code) {
 		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); ; {
+		for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 			_, _, err := c.access(ctx, name)
 			if status.Code(err) == want {
 				return
