@@ -58,10 +58,11 @@ func randomID() string {
 	return strings.NewReplacer("-", "x", "_", "y").Replace(base64.RawURLEncoding.EncodeToString(b))
 }
 
-// randomDigits has no run that a counter or a clock is likely to show.
+// randomDigits has no run that a counter or a clock is likely to show, and not
+// as many digits as a part of a UID, which may be all digits by chance.
 func randomDigits() string {
-	n, _ := rand.Int(rand.Reader, big.NewInt(80_000_000))
-	return strconv.FormatInt(n.Int64()+17_000_000, 10)
+	n, _ := rand.Int(rand.Reader, big.NewInt(80_000_000_000))
+	return strconv.FormatInt(n.Int64()+17_000_000_000, 10)
 }
 
 const shortest = 8

@@ -190,7 +190,7 @@ func (p *play) edit(change func(*v1alpha1.ApplicationSpec)) {
 }
 
 // patience is for machines that do much else besides.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // wait polls until Ready has the reason; with a commit, until that is in
 // place.

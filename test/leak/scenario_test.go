@@ -12,6 +12,7 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -135,6 +136,7 @@ func objects() map[string]scenario {
 			if _, err := sandbox.Kubectl(p.t.Context(), "", "delete", "rolebinding", "deployer", "--namespace", p.ns); err != nil {
 				p.t.Fatal(err)
 			}
+			p.until("the API server to know", p.powerless)
 			p.encrypt("db.yaml", p.secret("db", nil))
 		}},
 		"a ConfigMap": {v1alpha1.ReasonPolicyViolated, func(p *play) {
@@ -163,6 +165,20 @@ func objects() map[string]scenario {
 			})
 		}},
 	}
+}
+
+// powerless reports whether the deployer may not write Secrets any more. Who may
+// do what is known to the API server a moment after it was written.
+func (p *play) powerless(ctx context.Context) error {
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User:               "system:serviceaccount:" + p.ns + ":deployer",
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: p.ns, Verb: "patch", Resource: "secrets"},
+	}}
+	err := sandbox.Client.Create(ctx, review)
+	if err == nil && review.Status.Allowed {
+		err = errors.New("the deployer may write Secrets")
+	}
+	return err
 }
 
 // byFlux makes an empty Secret that Flux owns.

@@ -6,6 +6,7 @@ import (
 	"compress/zlib"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -212,20 +214,29 @@ func readFile(path string, f found) error {
 	if err != nil {
 		return err
 	}
+	readBytes(path, raw, f)
+	return nil
+}
+
+func readBytes(path string, raw []byte, f found) {
 	f(path, raw)
 	for i, inflated := range inflate(raw) {
 		f(fmt.Sprintf("%s, compressed stream %d", path, i), inflated)
 	}
-	return nil
 }
 
+// readTree reads what stays: the operator is at work, and may remove a file
+// before it is read.
 func readTree(dir string, f found) error {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
+		if err == nil && d.Type().IsRegular() {
+			f(path, []byte(path))
+			err = readFile(path, f)
 		}
-		f(path, []byte(path))
-		return readFile(path, f)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
 	})
 }
 
@@ -278,13 +289,32 @@ func readProcess(_ context.Context, f found) error {
 		if err != nil || !strings.HasPrefix(target, "/") || strings.HasPrefix(target, operator.LogFile) {
 			continue
 		}
-		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-			continue
-		}
-		if err := readFile(path, f); err != nil {
+		if err := readOpen(path, f); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// readOpen reads what a file descriptor of the operator stands for, if that is
+// a file. The operator is at work, and may have closed it, or made it another.
+func readOpen(path string, f found) error {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENXIO) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	raw, err := io.ReadAll(file)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	readBytes(path, raw, f)
 	return nil
 }
 
