@@ -33,7 +33,7 @@ start_vault() {
   mkdir -p "$dir/logs"
   vaultserver -tls >"$dir/vault.json" 2>"$dir/logs/vault.log" &
   vault_pid=$!
-  until_true "Vault answers" test -s "$dir/vault.json"
+  until_true "Vault answers" jq -e .unsealKey "$dir/vault.json"
   vault=$(jq -r .address "$dir/vault.json")
   vault_root=$(jq -r .rootToken "$dir/vault.json")
   unseal_key=$(jq -r .unsealKey "$dir/vault.json")
@@ -127,7 +127,7 @@ first_sync() {
   step "Push, apply the Application that init wrote, and wait"
   commit "Add the shop"
   run kubectl apply -f gitseal/web.yaml
-  run kubectl gitseal sync web -n shop --wait --timeout 60s
+  run kubectl gitseal sync web -n shop --wait
   secret_is_right || fail "Secret db does not hold the password that Vault has"
   ok "Secret db holds the password that Vault has"
   expect "the username in it" "$(get secret/db '{.data.username}' | base64 -d)" shop-web
@@ -146,7 +146,7 @@ show_rotation() {
   put_value >/dev/null
   ok "secret/shop/db has version 2"
   begun=$(now_ms)
-  run kubectl gitseal sync web -n shop --refresh --wait --timeout 60s
+  run kubectl gitseal sync web -n shop --refresh --wait
   secret_is_right || fail "Secret db does not hold the new password"
   ok "Secret db holds the new password, $(($(now_ms) - begun)) ms after the command (without it, within the interval of the ExternalSecret)"
   run kubectl gitseal refs web -n shop
@@ -168,7 +168,7 @@ show_outage() {
   expect "the pod of Deployment web, still," "$(get pods '{.items[*].metadata.uid}')" "$pod"
   printf '{"key": "%s"}' "$unseal_key" | vault_api PUT sys/unseal >/dev/null
   ok "Vault is unsealed"
-  run kubectl gitseal sync web -n shop --refresh --wait --timeout 60s
+  run kubectl gitseal sync web -n shop --refresh --wait
   ! says_silent || fail "the Application still says that the store does not answer"
   run kubectl gitseal status web -n shop
   done_step
@@ -184,7 +184,7 @@ show_mistake() {
   sed -i 's/greeting: first/greeting: second/' deploy/configmap.yaml
   sed -i 's/property: password/property: passphrase/' deploy/db.yaml
   commit "Rename the password"
-  if run kubectl gitseal sync web -n shop --wait --timeout 60s; then fail "the sync succeeded"; fi
+  if run kubectl gitseal sync web -n shop --wait; then fail "the sync succeeded"; fi
   message=$(get application/web '{.status.conditions[?(@.type=="Ready")].message}')
   [[ $message == *passphrase* && $message == *shop/db* ]] || fail "the message names neither key nor property: $message"
   ok "the Application says: $message"

@@ -42,7 +42,7 @@ first_sync() {
   commit "Add the shop"
   run kubectl create namespace shop
   run kubectl apply -f gitseal/web.yaml
-  run kubectl gitseal sync web -n shop --wait --timeout 60s
+  run kubectl gitseal sync web -n shop --wait
   expect "the revision applied" "$(get application/web '{.status.source.revision}')" "main@sha1:$(git rev-parse HEAD)"
   expect "the number of ready pods of Deployment web" "$(get deployment/web '{.status.readyReplicas}')" 1
   expect "the port of Service web" "$(get service/web '{.spec.ports[0].port}')" 80
@@ -74,11 +74,14 @@ show_drift() {
   ok "Deployment web was put back $(($(stamp "$events" ADDED) - $(stamp "$events" DELETED))) ms after it was gone, $(($(stamp "$events" ADDED) - begun)) ms after the command began"
   kill "$watcher_pid"
   watcher_pid=
-  kubectl wait --for=condition=Available --timeout=60s deployment/web -n shop >/dev/null
+  kubectl wait --for=condition=Available --timeout=3m deployment/web -n shop >/dev/null
+  until_true "the pod of the Deployment that was deleted is gone" one_pod
   [[ $(get deployment/web '{.metadata.uid}') != "$before" ]] || fail "it is the same Deployment: it was never deleted"
   expect "the number of its ready pods" "$(get deployment/web '{.status.readyReplicas}')" 1
   done_step
 }
+
+one_pod() { [[ $(get pods '{.items[*].metadata.uid}') != *" "* ]]; }
 
 stamp_lines() {
   local line
@@ -96,7 +99,7 @@ show_change() {
   sed -i 's/greeting: first/greeting: second/' deploy/configmap.yaml
   begun=$(now_ms)
   commit "Greet again"
-  run kubectl gitseal sync web -n shop --wait --timeout 60s
+  run kubectl gitseal sync web -n shop --wait
   expect "the greeting in ConfigMap web" "$(get configmap/web '{.data.greeting}')" second
   ok "the change was in the cluster $(($(now_ms) - begun)) ms after git commit (without sync it waits for the next poll, every minute)"
   done_step
@@ -110,7 +113,7 @@ show_refusal() {
   sed -i 's/greeting: second/greeting: third/' deploy/configmap.yaml
   printf '%s\n' 'apiVersion: v1' 'kind: Secret' 'metadata:' '  name: mistake' 'stringData:' '  token: in-plain-sight' >deploy/mistake.yaml
   commit "Add a token"
-  if run kubectl gitseal sync web -n shop --wait --timeout 60s; then fail "the sync succeeded"; fi
+  if run kubectl gitseal sync web -n shop --wait; then fail "the sync succeeded"; fi
   message=$(get application/web '{.status.conditions[?(@.type=="Ready")].message}')
   expect "the reason that Ready gives" "$(get application/web '{.status.conditions[?(@.type=="Ready")].reason}')" PolicyViolated
   [[ $message =~ deploy/mistake.yaml:[0-9]+ ]] || fail "the message names no file and line: $message"
@@ -119,7 +122,7 @@ show_refusal() {
   still_running "$pod" "$good"
   run git revert --no-edit HEAD
   git push --quiet origin HEAD:main
-  run kubectl gitseal sync web -n shop --wait --timeout 60s
+  run kubectl gitseal sync web -n shop --wait
   run kubectl gitseal status web -n shop
   done_step
 }

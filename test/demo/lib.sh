@@ -63,14 +63,14 @@ expect() {
 }
 
 # until_true repeats a command, four times a second, until it succeeds. It
-# shows a dot for every second, and ends the demo after a minute.
+# shows a dot for every second, and ends the demo after three minutes.
 until_true() {
   local what=$1 tries=0
   shift
   until "$@" >/dev/null 2>&1; do
     tries=$((tries + 1))
     operator_lives
-    ((tries < 240)) || { echo; fail "not within a minute: $what"; }
+    ((tries < 720)) || { echo; fail "not within three minutes: $what"; }
     ((tries != 4)) || printf '    waiting '
     ((tries % 4)) || printf '.'
     sleep 0.25
@@ -161,7 +161,8 @@ start_sandbox() {
 install_operator() {
   step "Install config/default and run the operator with the rights that it gives"
   run kubectl apply --server-side -k "$root/config/default"
-  kubectl wait --for=condition=Established --timeout=60s crd/applications.gitseal.dev >/dev/null
+  # `kubectl wait` gives up on a definition that has no conditions yet.
+  until_true "the API server serves the kinds of gitseal" kubectl get applications,secretstores,clustersecretstores
   operator_kubeconfig >"$dir/operator.kubeconfig"
   mkdir "$dir/scratch"
   # The Deployment of config/default runs on a node that only plays to be one,
