@@ -61,7 +61,10 @@ func (r *ApplicationReconciler) bring(ctx context.Context, run *run, w *wanted) 
 }
 
 // place notes that everything of w was applied.
-func (r *run) place(w *wanted) { r.memory.placed, w.settled = w, true }
+func (r *run) place(w *wanted) {
+	r.memory.placed, w.settled = w, true
+	w.hollow()
+}
 
 // unsent says again why drift could not be corrected, while the next try waits.
 func (r *run) unsent(plan apply.Plan) error {
@@ -116,6 +119,9 @@ func (r *ApplicationReconciler) send(ctx context.Context, run *run, w *wanted, p
 		run.memory.progressSince = run.now
 	}
 	run.memory.judgedAt, run.memory.judgePause = r.Clock.Now(), firstJudgePause
+	if errors.Is(err, apply.ErrHollow) {
+		r.makeAnew(run, w, nil)
+	}
 	if err != nil {
 		run.memory.unsent = r.clean(run, failure.From(err, v1alpha1.ReasonApplyFailed))
 	}

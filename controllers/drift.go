@@ -61,6 +61,9 @@ func (r *ApplicationReconciler) examine(ctx context.Context, run *run, w *wanted
 		r.tell(run, v1alpha1.ReasonDriftReported, "Found drift of ", found.Drifts)
 	} else {
 		plan.Drifted = found.Drifted
+		if len(found.Gone) > 0 {
+			r.makeAnew(run, w, found.Gone)
+		}
 	}
 	return plan, err
 }

@@ -41,8 +41,9 @@ type material struct {
 	// rest is how many items come before those of the Secrets.
 	rest int
 	// uses are the values in use, and print is their fingerprint, as of begun;
-	// zero: none were asked for yet. Stale: some are older than they should be,
-	// because their store did not answer.
+	// zero: none were asked for yet, or a Secret that is made once is to be made
+	// anew. Stale: some are older than they should be, because their store did
+	// not answer.
 	uses    external.Uses
 	held    external.Held // of what is not read again by time
 	print   string
@@ -142,7 +143,7 @@ func (r *ApplicationReconciler) renew(ctx context.Context, run *run) (*wanted, e
 	if err != nil {
 		return nil, err
 	}
-	if answer.result.Uses.Fingerprint() == mat.print {
+	if !mat.begun.IsZero() && answer.result.Uses.Fingerprint() == mat.print {
 		mat.take(run, answer)
 		resolves.WithLabelValues(mat.outcome("Unchanged")).Inc()
 		return w, nil
@@ -204,10 +205,11 @@ func (r *ApplicationReconciler) beginResolving(ctx context.Context, run *run, ma
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), run.timeout())
 	asked := &resolving{begun: r.Clock.Now(), cancel: cancel, values: r.Tokenizer.NewSet()}
-	derivation := external.NewDerivation(r.Tokenizer)
+	derivation, target := external.NewDerivation(r.Tokenizer), run.target
 	materializer := external.Materializer{
 		Resolver: resolver, Templates: derivation, Deriver: derivation,
 		Defaults: external.Defaults{Namespace: run.target.Namespace, Home: run.app.Namespace}, Values: asked.values, Now: asked.begun, Held: run.held(),
+		Made: func(ctx context.Context, o render.Object) (bool, error) { return r.Engine.Made(ctx, target, o) },
 	}
 	if spec != nil {
 		materializer.Defaults.StoreRef = spec.StoreRef
@@ -248,6 +250,28 @@ func (r *ApplicationReconciler) make(run *run, w *wanted, rest []apply.Item, ans
 	w.material.changes = run.changesTo(w.material.uses)
 	resolves.WithLabelValues(w.material.outcome("Changed")).Inc()
 	return nil
+}
+
+// hollow notes that the Secrets which are made once are made: where one is
+// absent from now on, stores are asked for what it is to hold.
+func (w *wanted) hollow() {
+	if w.material == nil {
+		return
+	}
+	made := w.items[w.material.rest:]
+	for i := range made {
+		made[i].Hollow = made[i].Once
+	}
+}
+
+// makeAnew has stores asked for what Secrets of w are to hold that were made
+// once and are gone.
+func (r *ApplicationReconciler) makeAnew(run *run, w *wanted, gone []apply.Item) {
+	run.memory.ledger.Lost(gone, run.now)
+	if !w.material.begun.IsZero() {
+		w.material.begun = time.Time{}
+		r.signals.Queue(run.target.Application)
+	}
 }
 
 // unreferable reports whether no ExternalSecret can refer to an object, so that

@@ -73,6 +73,9 @@ type Item struct {
 	Run string
 	// Once: it is created where it is absent, and left alone from then on.
 	Once bool
+	// Hollow: it is there, and what it is to hold where it is not must be found
+	// out anew, so that it is not created.
+	Hollow bool
 	// Merged: it is somebody else's, who keeps it; only what Git says of it is
 	// applied. Awaited: it is merged into what is there, and never created.
 	Merged  bool

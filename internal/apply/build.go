@@ -148,6 +148,7 @@ func (b *builder) item(o render.Object) (Item, error) {
 		Wave:      waveOf(gvk.GroupKind()),
 		Run:       run,
 		Once:      once,
+		Hollow:    o.Hollow,
 		Merged:    merged,
 		Awaited:   awaited,
 		HasStatus: health.HasStatus(gvk.GroupKind()),

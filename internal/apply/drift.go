@@ -39,6 +39,8 @@ type Findings struct {
 	// Drifted items differ from what Git says.
 	Drifted []Item
 	Drifts  []Drift
+	// Gone are hollow: nothing is known to put them back of.
+	Gone []Item
 	// Lost items do not, but somebody else owns fields of them by now, so that
 	// a change of those would go unnoticed until they are applied again.
 	Lost []Item
@@ -61,6 +63,8 @@ func (e *Engine) Examine(ctx context.Context, items []Item, ledger *Ledger, valu
 		switch {
 		case err != nil:
 			failed = append(failed, item)
+		case drift != nil && item.Hollow:
+			found.Gone, found.Drifts = append(found.Gone, item), append(found.Drifts, *drift)
 		case drift != nil:
 			found.Drifted, found.Drifts = append(found.Drifted, item), append(found.Drifts, *drift)
 		case lost:

@@ -1,7 +1,10 @@
 package apply
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"github.com/gitseal/gitseal/api/v1alpha1"
 	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/live"
+	"github.com/gitseal/gitseal/internal/render"
 )
 
 const ignoredDeployment = `apiVersion: apps/v1
@@ -231,5 +235,57 @@ func TestWhatIsAppliedOnce(t *testing.T) {
 	want := `app.yaml:1: ConfigMap "a": annotation gitseal.dev/apply is "Twice": the values are Once and Merge`
 	if err == nil || failure.From(err, "").Message() != want {
 		t.Errorf("Build() = %v, want %s", err, want)
+	}
+}
+
+// What is hollow is left as it is, and never created: there is nothing to create
+// it of.
+func TestWhatIsHollowIsNotCreated(t *testing.T) {
+	const secretOnce = "apiVersion: v1\nkind: Secret\nmetadata: {name: a, annotations: {gitseal.dev/apply: Once}}\ndata: {}"
+	tests := map[string]struct {
+		watched bool   // as a member
+		found   string // by a question
+		made    bool
+		asked   int // by Made
+	}{
+		"a member that the watch shows":   {watched: true, made: true},
+		"somebody else's, or not watched": {found: `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","resourceVersion":"5"}}`, made: true, asked: 1},
+		"one that is gone":                {asked: 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.answer = func(rw http.ResponseWriter, _ *http.Request, _ string) {
+				if tt.found == "" {
+					refuse(rw, http.StatusNotFound, "NotFound")
+					return
+				}
+				_, _ = io.WriteString(rw, tt.found)
+			}
+			o := objects(t, secretOnce)[0]
+			o.Hollow = true
+			items, err := w.Build(w.target, []render.Object{o})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.seen[items[0].Scope] = map[live.Key]live.Object{}
+			if tt.watched {
+				w.seen.put(items[0].Scope, "a", live.Object{ResourceVersion: 5, Owned: 7, ApplySet: w.target.ApplySet()})
+			}
+			made, err := w.Made(t.Context(), w.target, o)
+			if made != tt.made || err != nil || len(w.seenCalls()) != tt.asked {
+				t.Errorf("Made() = %v, %v after %d questions, want %v after %d", made, err, len(w.seenCalls()), tt.made, tt.asked)
+			}
+			_, err = w.Apply(t.Context(), w.Compare(items, w.ledger, time.Time{}).Changed, w.ledger, w.values)
+			if errors.Is(err, ErrHollow) == tt.made || w.ledger.Holds(items[0].ID) != tt.made {
+				t.Errorf("Apply() = %v, in place %v, want it left, or said that it is gone", err, w.ledger.Holds(items[0].ID))
+			}
+			if err != nil && failure.From(err, "").Class != failure.Wait {
+				t.Errorf("Apply() = %v, want it waited for", err)
+			}
+			if sent := w.patches(); len(sent) > 0 {
+				t.Errorf("sent %v, want nothing", sent)
+			}
+		})
 	}
 }

@@ -202,6 +202,19 @@ func (l *Ledger) Correcting(drifted []Item, now time.Time) {
 	}
 }
 
+// Lost notes that hollow items are gone, once for each time: what they are made
+// of next is new, whatever it is.
+func (l *Ledger) Lost(gone []Item, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, i := range gone {
+		if r := l.records[i.ID]; r.digest != "" {
+			r.digest, r.corrections, r.corrected = "", r.corrections+1, now
+			l.records[i.ID] = r
+		}
+	}
+}
+
 // keep forgets all objects but those of items and those that find does not
 // know of yet: what was just applied may be pruned only once its watch shows it.
 func (l *Ledger) keep(items []Item, find func(record, ID) live.Presence) {

@@ -28,6 +28,22 @@ func appliedOnce(o render.Object) (bool, error) {
 	}
 }
 
+// ErrHollow says that an object which was to stay as it is has gone.
+var ErrHollow = errors.New("it was deleted meanwhile")
+
+// Made tells whether an object is in the cluster, whoever made it.
+func (e *Engine) Made(ctx context.Context, t Target, o render.Object) (bool, error) {
+	items, err := e.Build(t, []render.Object{o})
+	if err != nil {
+		return false, err
+	}
+	if _, presence := e.watches.Find(items[0].Scope, items[0].key(), 0); presence == live.Present {
+		return true, nil
+	}
+	m, err := e.getMetadata(ctx, items[0])
+	return m != nil, err
+}
+
 // stays says whether an item that is applied once needs nothing: it is there,
 // whatever it holds by now.
 func (e *Engine) stays(item Item, ledger *Ledger) bool {
@@ -67,6 +83,9 @@ func (e *Engine) createOnce(ctx context.Context, item Item, ledger *Ledger, valu
 	for range maxTakes {
 		if there, err := e.there(ctx, item, ledger); err != nil || there {
 			return false, err
+		}
+		if item.Hollow {
+			return false, failure.Waitf(v1alpha1.ReasonApplyFailed, "%s: %s: %w", item.Origin, item.ID, ErrHollow)
 		}
 		a, err := e.send(ctx, item, values, false)
 		if errors.Is(err, errLost) {

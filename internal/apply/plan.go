@@ -44,7 +44,7 @@ func (e *Engine) Compare(items []Item, ledger *Ledger, now time.Time) Plan {
 			continue
 		}
 		r, known := ledger.get(item.ID)
-		if !known || r.digest != item.digest {
+		if !known || r.digest != item.digest && !item.Hollow {
 			p.Changed = append(p.Changed, item)
 			continue
 		}

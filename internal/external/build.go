@@ -64,7 +64,9 @@ func (b *builder) build(ctx context.Context) (*render.Object, []error) {
 	if len(b.problems) > 0 || b.empty() {
 		return nil, b.problems
 	}
-	b.resolved = len(b.values)
+	if !b.manifest.once() {
+		b.resolved = len(b.values)
+	}
 	o := b.object(ctx)
 	if len(b.problems) > 0 || b.manifest.target.creation == createNone {
 		return nil, b.problems

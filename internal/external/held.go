@@ -88,17 +88,21 @@ func (p *plan) held(d Defaults) Held {
 			h.by(f.manifest, d, f.found.Kept).finds[f.field] = f.found
 		}
 	}
+	for m := range p.left {
+		h.by(m, d, "")
+	}
 	return h
 }
 
 // by is what a manifest holds. What was kept in an outage is not to stay: the
-// manifest counts as changed until it was answered.
+// manifest counts as changed until it was answered. So does one whose Secret is
+// made once, which is made anew of what its store says then.
 func (h Held) by(m *Manifest, d Defaults, kept string) *holding {
 	id := secretID{d.namespace(m.Namespace), m.Name}
 	if h.of[id] == nil {
 		h.of[id] = &holding{content: m.content, answers: map[place]Answer{}, finds: map[string]Found{}}
 	}
-	if kept != "" {
+	if kept != "" || m.once() {
 		h.of[id].content = digest{}
 	}
 	return h.of[id]

@@ -30,7 +30,6 @@ func TestWhatIsNotReadAgainByTimeStays(t *testing.T) {
 		"it is new":                          {[]string{es("b", "", onChange)}, []string{es("a", "", onChange)}, "new", time.Hour},
 		"the interval is 0":                  {[]string{es("a", "", found)}, []string{es("a", "", found)}, "old", time.Hour},
 		"the interval is 0, and it changed":  {[]string{es("a", "", found)}, []string{es("a", "labels: {x: one}", found)}, "new", 0},
-		"it is made once":                    {[]string{es("a", "", "refreshPolicy: CreatedOnce\n  data: [{secretKey: k, remoteRef: {key: k}}]")}, []string{es("a", "", "refreshPolicy: CreatedOnce\n  data: [{secretKey: k, remoteRef: {key: k}}]")}, "old", time.Hour},
 		"it is periodic, and asks each time": {[]string{es("a", "", "refreshInterval: 5m\n  data: [{secretKey: k, remoteRef: {key: k}}]")}, []string{es("a", "", "refreshInterval: 5m\n  data: [{secretKey: k, remoteRef: {key: k}}]")}, "new", 5 * time.Minute},
 	}
 	for name, tt := range tests {

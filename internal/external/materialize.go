@@ -19,12 +19,8 @@ const maxHits = 4096
 // each, joined, without a value; the Secrets are then of no use, the Uses tell
 // what was read.
 func (m *Materializer) Materialize(ctx context.Context, c Collection) (Result, error) {
-	p := &plan{places: map[place]int{}}
-	problems := m.checkTargets(c)
-	for _, manifest := range c.Manifests {
-		problems = append(problems, p.gather(manifest, m.Defaults)...)
-	}
-	if len(problems) > 0 {
+	p, problems := m.plan(ctx, c.Manifests)
+	if problems = append(m.checkTargets(c), problems...); len(problems) > 0 {
 		return Result{}, joined(problems)
 	}
 	m.resolve(ctx, p)
@@ -35,6 +31,10 @@ func (m *Materializer) Materialize(ctx context.Context, c Collection) (Result, e
 	scene := newScene(c, m.Defaults)
 	var secrets []made
 	for _, manifest := range c.Manifests {
+		if o, there := p.left[manifest]; there {
+			secrets = append(secrets, made{manifest, o})
+			continue
+		}
 		b := newBuilder(m, manifest, p, scene)
 		object, err := b.build(ctx)
 		problems = append(problems, err...)

@@ -21,6 +21,9 @@ type Materializer struct {
 	// Values receives every value that is seen on the way, so that texts can be
 	// cleaned of it; the Secrets hold its tokens.
 	Values *secret.Set
+	// Made tells whether the Secret of an ExternalSecret with refreshPolicy
+	// CreatedOnce is in the cluster; nil: none is.
+	Made func(ctx context.Context, o render.Object) (bool, error)
 	// Now decides in which epoch generators are.
 	Now time.Time
 }
@@ -41,7 +44,7 @@ type Defaults struct {
 type Result struct {
 	// Secrets, in the order of their manifests, with base64 of tokens in data.
 	// Their annotations say how they are to be applied: gitseal.dev/apply and
-	// gitseal.dev/prune.
+	// gitseal.dev/prune. Those that are made once and are there are hollow.
 	Secrets []render.Object
 	Uses    Uses
 	Held    Held
@@ -125,7 +128,8 @@ type Password struct {
 	Encoding string
 }
 
-// Uses are the values that Secrets were made of.
+// Uses are the values that Secrets were made of, but for those that are made
+// once: they are in use nowhere, once that is done.
 type Uses struct {
 	// Values in the order of their manifests.
 	Values []Use

@@ -29,26 +29,38 @@ type draft struct {
 	data                map[string]secret.Value
 }
 
+func newDraft() *draft {
+	return &draft{labels: map[string]string{}, annotations: map[string]string{}, data: map[string]secret.Value{}}
+}
+
 // object makes the Secret of the values that were resolved.
 func (b *builder) object(ctx context.Context) *render.Object {
 	m, blueprint := b.manifest, b.manifest.target.template
-	d := &draft{labels: map[string]string{}, annotations: map[string]string{}, data: map[string]secret.Value{}}
-	object := map[string]any{"apiVersion": "v1", "kind": "Secret"}
-	metadata := map[string]any{"name": m.target.name}
-	if m.Namespace != "" {
-		metadata["namespace"] = m.Namespace
-	}
+	d := newDraft()
 	if blueprint == nil {
 		d.copyMarks(m)
 		d.data = b.values
 	} else {
 		b.fill(ctx, d, blueprint)
-		if blueprint.secretType != "" {
-			object["type"] = blueprint.secretType
-		}
-		if len(blueprint.finalizers) > 0 {
-			metadata["finalizers"] = list(blueprint.finalizers)
-		}
+	}
+	o := d.object(m, b.tokens(d))
+	if blueprint != nil && blueprint.secretType != "" {
+		o.Object["type"] = blueprint.secretType
+	}
+	if blueprint != nil && len(blueprint.finalizers) > 0 {
+		fields(o, "metadata")["finalizers"] = list(blueprint.finalizers)
+	}
+	if m.target.immutable {
+		o.Object["immutable"] = true
+	}
+	return &o
+}
+
+// object is the Secret that a manifest makes of a draft.
+func (d *draft) object(m *Manifest, data map[string]any) render.Object {
+	metadata := map[string]any{"name": m.target.name}
+	if m.Namespace != "" {
+		metadata["namespace"] = m.Namespace
 	}
 	d.carry(m)
 	if len(d.labels) > 0 {
@@ -57,11 +69,8 @@ func (b *builder) object(ctx context.Context) *render.Object {
 	if len(d.annotations) > 0 {
 		metadata["annotations"] = dictionary(d.annotations)
 	}
-	if m.target.immutable {
-		object["immutable"] = true
-	}
-	object["metadata"], object["data"] = metadata, b.tokens(d)
-	return &render.Object{Unstructured: &unstructured.Unstructured{Object: object}, Origin: m.Origin}
+	object := map[string]any{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
+	return render.Object{Unstructured: &unstructured.Unstructured{Object: object}, Origin: m.Origin}
 }
 
 // tokens puts what stands for the values into data.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/render"
 	"github.com/gitseal/gitseal/internal/secret"
 	"github.com/gitseal/gitseal/providers"
 )
@@ -25,6 +26,7 @@ type plan struct {
 	asked    []place       // for each request
 	finds    []find
 	answers  []Answer
+	left     map[*Manifest]render.Object // hollow Secrets
 }
 
 // place is what tells requests of one ExternalSecret apart.
@@ -192,6 +194,9 @@ func (p *plan) uses(values *secret.Set) Uses {
 		if !a.Missing {
 			use.Token = values.Add(a.Value, secret.String)
 		}
+		if p.asked[i].manifest.once() {
+			continue
+		}
 		id := identity{r.Namespace, r.Store, r.Ref, r.MaxAge < 0, use.Token}
 		first, known := seen[id]
 		if !known {
@@ -204,7 +209,7 @@ func (p *plan) uses(values *secret.Set) Uses {
 		have.MaxAge = min(have.MaxAge, use.MaxAge)
 	}
 	for _, f := range p.finds {
-		if f.err == nil {
+		if f.err == nil && !f.manifest.once() {
 			u.Finds = append(u.Finds, FindUse{f.request.Namespace, f.request.Store, f.request.Query, f.found.Keys, f.found.Read, f.request.MaxAge, f.found.Kept})
 		}
 	}

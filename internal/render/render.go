@@ -46,6 +46,9 @@ func (o Origin) String() string {
 type Object struct {
 	*unstructured.Unstructured
 	Origin Origin
+	// Hollow: it is in the cluster and stays as it is there, so that nothing
+	// was found out of what it is to hold.
+	Hollow bool
 }
 
 // Render reads the directory root of fsys and returns its objects: in the

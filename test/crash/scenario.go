@@ -120,6 +120,16 @@ spec:
   data: [{secretKey: other, remoteRef: {key: other}}]
 `
 
+// bootstrap is an ExternalSecret whose Secret is made once.
+const bootstrap = `apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata: {name: bootstrap}
+spec:
+  refreshPolicy: CreatedOnce
+  secretStoreRef: {kind: ClusterSecretStore, name: CELL}
+  data: [{secretKey: other, remoteRef: {key: other}}]
+`
+
 // migration is a Job that runs once per content.
 func migration(version string) string {
 	return fmt.Sprintf(`apiVersion: batch/v1
@@ -203,8 +213,8 @@ var scenarios = []scenario{
 		name: "external", policy: v1alpha1.PolicyExternal,
 		alike: 3, // new values, told once for each operator that saw some of it
 		revisions: []map[string]string{
-			files(map[string]string{"secret.yaml": "", "external.yaml": external}),
-			files(map[string]string{"secret.yaml": "", "settings.yaml": configMap("settings", "2")}),
+			files(map[string]string{"secret.yaml": "", "external.yaml": external, "bootstrap.yaml": bootstrap}),
+			files(map[string]string{"secret.yaml": "", "settings.yaml": configMap("settings", "2"), "bootstrap.yaml": bootstrap}),
 		},
 		acts: []act{{do: create}, {do: rotate, until: rotated}, {do: moveOn, revision: 1, until: released}},
 	},

@@ -99,6 +99,47 @@ func TestARestartChangesNothingOfExternalSecrets(t *testing.T) {
 	}
 }
 
+// What is made once needs nothing of its store from then on: neither for an
+// operator that starts, nor where its manifest changes. Where it is deleted by
+// hand, it is made of what the store says by then.
+func TestWhatIsMadeOnceOutlivesItsKey(t *testing.T) {
+	s := newStory(t, "external-made-once")
+	v := s.external()
+	v.put("db", `{"password":"of the database"}`)
+	v.put("bootstrap", "the first credential")
+	const spec = "refreshPolicy: CreatedOnce\ndata:\n  - {secretKey: credential, remoteRef: {key: bootstrap}}"
+	s.write(map[string]string{"db.yaml": externalManifest("db", dbSecret), "bootstrap.yaml": externalManifest("bootstrap", spec)})
+	s.create()
+	first := s.push("first")
+	before := s.waitReady(first)
+	s.secretsReady(metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "resolved 1 key of 2 ExternalSecrets")
+	objects := s.versions()
+	restart(t, func() { v.put("bootstrap", "") })
+	s.looked()
+	after := s.waitReady(first)
+	if diff := cmp.Diff(before.Status.Secrets, after.Status.Secrets); diff != "" {
+		t.Errorf("status.secrets (-before +after the restart):\n%s", diff)
+	}
+	s.refreshed()
+	s.write(map[string]string{"bootstrap.yaml": strings.Replace(externalManifest("bootstrap",
+		strings.Replace(spec, "data:", "target: {immutable: true, template: {type: example.com/other}}\ndata:", 1)), "{name: bootstrap}", "{name: bootstrap, labels: {marked: otherwise}}", 1)})
+	second := s.push("second")
+	s.waitReady(second)
+	if diff := cmp.Diff(objects, s.versions()); diff != "" {
+		t.Errorf("objects (-before +after a restart, a refresh and a revision):\n%s", diff)
+	}
+
+	s.kubectl("", "-n", s.ns, "delete", "secret", "bootstrap")
+	s.secretsReady(metav1.ConditionFalse, v1alpha1.ReasonSecretMissing, `"bootstrap"`)
+	v.put("bootstrap", "the second credential")
+	s.refreshed()
+	made := s.wantData("bootstrap", map[string]string{"credential": "the second credential"})
+	if made.Labels["marked"] != "" || made.Type != "example.com/other" || made.Immutable == nil {
+		t.Errorf("Secret of type %s with labels %v, want what its manifest says by now", made.Type, made.Labels)
+	}
+	s.waitReady(second)
+}
+
 // A value that changes while no operator runs is a new value, and no drift: it is
 // applied also where drift is left alone, and where the store has no versions
 // that would tell.
