@@ -344,6 +344,8 @@ func (m *Member) complain(missing Set) {
 
 // bury deletes Leases that have been dead for long.
 func (m *Member) bury(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, m.o.Renew)
+	defer cancel()
 	m.mu.Lock()
 	var dead []Record
 	for _, p := range m.peers {
