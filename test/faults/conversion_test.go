@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
@@ -10,9 +9,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -39,34 +36,32 @@ spec:
 `
 
 // converter is a conversion webhook that hangs until it is told to work.
-func converter(t *testing.T) (manifest string, works *atomic.Bool, asked *atomic.Int64) {
+func converter(t *testing.T) (manifest string, hung *hanging) {
 	t.Helper()
-	works, asked = &atomic.Bool{}, &atomic.Int64{}
+	hung = &hanging{}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		asked.Add(1)
 		body, err := io.ReadAll(request.Body)
-		for err == nil && !works.Load() {
-			select {
-			case <-request.Context().Done():
-				return
-			case <-time.After(50 * time.Millisecond):
-			}
+		if err != nil {
+			return
 		}
-		fmt.Fprintf(w, "%s", convert(body))
+		about, answer := convert(body)
+		hung.hang(request.Context(), about)
+		fmt.Fprintf(w, "%s", answer)
 	}))
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()
 	t.Cleanup(func() {
-		works.Store(true)
+		hung.work()
 		server.CloseClientConnections()
 		server.Close()
 	})
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-	return fmt.Sprintf(converted, server.URL, base64.StdEncoding.EncodeToString(ca)), works, asked
+	return fmt.Sprintf(converted, server.URL, base64.StdEncoding.EncodeToString(ca)), hung
 }
 
-// convert answers a ConversionReview: all that differs is the version.
-func convert(review []byte) []byte {
+// convert answers a ConversionReview: all that differs is the version. About
+// names the objects.
+func convert(review []byte) (about string, answer []byte) {
 	var in struct {
 		Request struct {
 			UID     string           `json:"uid"`
@@ -75,20 +70,19 @@ func convert(review []byte) []byte {
 		} `json:"request"`
 	}
 	if err := json.Unmarshal(review, &in); err != nil {
-		return nil
+		return "", nil
 	}
 	for _, o := range in.Request.Objects {
+		name, _, _ := unstructured.NestedString(o, "metadata", "name")
+		about += name
 		o["apiVersion"] = in.Request.Version
 	}
-	out, _ := json.Marshal(map[string]any{
+	answer, _ = json.Marshal(map[string]any{
 		"apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview",
 		"response": map[string]any{"uid": in.Request.UID, "convertedObjects": in.Request.Objects, "result": map[string]any{"status": "Success"}},
 	})
-	return out
+	return about, answer
 }
-
-// hungApplications is more than the operator's workers (--concurrent).
-const hungApplications = 12
 
 // A conversion webhook that never answers stops the Applications that use its
 // kind, and nobody else; they say so, and recover.
@@ -96,15 +90,13 @@ func TestAConversionWebhookHangs(t *testing.T) {
 	t.Parallel()
 	s := newStory(t, "hanging")
 	other := newStory(t, "healthy")
-	manifest, works, asked := converter(t)
+	manifest, hung := converter(t)
 	s.kubectl(manifest, "apply", "--server-side", "-f", "-")
-	s.kubectl("", "wait", "--for=condition=Established", "crd/widgets.faults.example.com", "--timeout=30s")
+	s.kubectl("", "wait", "--for=condition=Established", "crd/widgets.faults.example.com", "--timeout=5m")
 	s.kubectl("", "create", "clusterrole", s.ns, "--verb=*", "--resource=widgets.faults.example.com")
 	s.kubectl("", "-n", s.ns, "create", "rolebinding", "widgets", "--clusterrole="+s.ns, "--serviceaccount="+s.ns+":deployer")
 
-	otherCommit := other.push(someConfigs(3, "0"))
-	other.create()
-	other.waitReady(otherCommit)
+	other.waitReady(other.begin(2))
 
 	files := map[string]string{}
 	for i := range hungApplications {
@@ -120,27 +112,12 @@ func TestAConversionWebhookHangs(t *testing.T) {
 		one.create()
 		apps[i] = &one
 	}
-	eventually(t, "the webhook is asked", func(context.Context) error {
-		if asked.Load() == 0 {
-			return fmt.Errorf("not yet")
-		}
-		return nil
-	})
-	begun := time.Now()
-	for i := range 5 { // others go on, at their usual pace
-		otherCommit = other.push(someConfigs(3, fmt.Sprint("again ", i)))
-		other.waitReady(otherCommit)
-	}
-	took := time.Since(begun)
-	t.Logf("5 revisions of another Application took %s", took)
-	if took > 30*time.Second {
-		t.Errorf("5 revisions of another Application took %s", took)
-	}
+	other.goesOnBeside(t, hung)
 	for _, one := range apps {
 		one.waitRefused(v1alpha1.ReasonApplyFailed, "w.yaml:1", "Widget", "the conversion webhook of its kind failed")
 	}
 
-	works.Store(true)
+	hung.work()
 	for i, one := range apps {
 		one.waitReady(commit)
 		w := &unstructured.Unstructured{}

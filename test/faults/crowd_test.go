@@ -1,9 +1,9 @@
 package faults
 
 import (
-	"context"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -48,16 +48,13 @@ func TestTwoOperatorsAreStartedByMistake(t *testing.T) {
 		one.create()
 		each[i] = &one
 	}
-	writes := func() int { return proxy.Count(writesIn(s.ns)) + second.Count(writesIn(s.ns)) }
+	writes := func() int { return s.written() + second.Count(writesIn(s.ns)) }
+	var want map[string]string
 	rest := func() {
 		t.Helper()
-		last, since := -1, time.Now()
-		eventually(t, "both rest", func(context.Context) error {
-			if n := writes(); n != last {
-				last, since = n, time.Now()
-			}
-			if rested := time.Since(since); rested < 5*time.Second {
-				return fmt.Errorf("%d writes, the last %s ago", last, rested)
+		s.rest(writes, func() error {
+			if now := s.configs(); !maps.Equal(now, want) {
+				return fmt.Errorf("objects are %v, want %v", now, want)
 			}
 			return nil
 		})
@@ -65,29 +62,26 @@ func TestTwoOperatorsAreStartedByMistake(t *testing.T) {
 	for _, one := range each {
 		one.waitReady(commit)
 	}
+	want = s.waitConfigs(func(now map[string]string) bool { return len(now) == 2*apps })
 	rest()
 	t.Logf("%d writes for the first sync", writes())
-	before := s.configs()
 
 	commit = s.push(map[string]string{"a0/c.yaml": configMap("c0", "2"), "a0/d.yaml": ""})
 	each[0].waitReady(commit)
 	s.kubectl("", "-n", s.ns, "patch", "configmap", "c1", "--type=merge", "-p", `{"data":{"key":"by hand"}}`)
 	s.waitValue("c1", "1")
+	delete(want, "d0")
+	want["c0"] = strings.Replace(want["c0"], "=1", "=2", 1)
 	rest()
 	t.Logf("%d writes with a change, a prune and drift", writes())
 	if n := writes(); n > 40*apps {
 		t.Errorf("%d writes for %d Applications of 2 objects", n, apps)
 	}
-	after := s.configs()
-	delete(before, "d0")
-	before["c0"] = strings.Replace(before["c0"], "=1", "=2", 1)
-	if !maps.Equal(before, after) {
-		t.Errorf("objects are %v, want %v", after, before)
-	}
 	var told corev1.EventList
 	if err := sandbox.Client.List(t.Context(), &told, client.InNamespace(s.ns)); err != nil || len(told.Items) > 6*apps {
 		t.Errorf("%d events, %v", len(told.Items), err)
 	}
+	t.Logf("%d events", len(told.Items))
 	for _, e := range told.Items {
 		if e.InvolvedObject.Kind == "Application" && e.Type != corev1.EventTypeNormal {
 			t.Errorf("event %s: %s", e.Reason, e.Message)
@@ -95,10 +89,10 @@ func TestTwoOperatorsAreStartedByMistake(t *testing.T) {
 	}
 }
 
-// A thousand Applications that come at once all get ready, in reasonable time
-// and in little memory, and none waits for all others.
+// A thousand Applications that come at once all get ready, in little memory, and
+// none waits for all others.
 func TestAThousandApplicationsAreCreatedAtOnce(t *testing.T) {
-	const apps, most, memory = 1000, 90 * time.Second, 300 << 20
+	const apps, memory = 1000, 300 << 20
 	s := newStory(t, "crowd")
 	files := map[string]string{}
 	for i := range apps {
@@ -106,37 +100,22 @@ func TestAThousandApplicationsAreCreatedAtOnce(t *testing.T) {
 	}
 	commit := s.push(files)
 	begun := time.Now()
-	var creates errgroup.Group
-	creates.SetLimit(32)
-	for i := range apps {
+	atOnce(t, apps, func(i int) error {
 		app := newApplication(s.ns, fmt.Sprintf("app%03d", i), s.repo.URL)
 		app.Spec.Source.Path = fmt.Sprintf("a%03d", i)
 		app.Spec.Source.Git.Interval.Duration = time.Minute
-		creates.Go(func() error { return sandbox.Client.Create(t.Context(), app) })
-	}
-	if err := creates.Wait(); err != nil {
-		t.Fatal(err)
-	}
+		return sandbox.Client.Create(t.Context(), app)
+	})
 	t.Logf("created after %s", time.Since(begun))
-	for ready := 0; ready < apps; {
-		var all v1alpha1.ApplicationList
-		if err := sandbox.Client.List(t.Context(), &all, client.InNamespace(s.ns)); err != nil {
-			t.Fatal(err)
-		}
-		ready = 0
-		var last error
-		for i := range all.Items {
-			if err := readyAt(&all.Items[i], commit); err != nil {
-				last = fmt.Errorf("%s: %w", all.Items[i].Name, err)
-				continue
+	dwindle(t, "Applications that are not ready", func() (left int, last error) {
+		all := s.applications()
+		for i := range all {
+			if err := readyAt(&all[i], commit); err != nil {
+				left, last = left+1, fmt.Errorf("%s: %w", all[i].Name, err)
 			}
-			ready++
 		}
-		if took := time.Since(begun); took > most {
-			t.Fatalf("%d of %d ready after %s; %v", ready, apps, took, last)
-		}
-		<-time.After(500 * time.Millisecond)
-	}
+		return left, last
+	})
 	rss := peakMemory(t, operator.Pid())
 	t.Logf("all ready after %s, peak memory %d MiB", time.Since(begun), rss>>20)
 	if rss > memory {
@@ -145,23 +124,55 @@ func TestAThousandApplicationsAreCreatedAtOnce(t *testing.T) {
 	if n := len(s.configs()); n != apps {
 		t.Errorf("%d ConfigMaps, want %d", n, apps)
 	}
-	var deletes errgroup.Group
-	deletes.SetLimit(32)
-	for i := range apps {
-		app := newApplication(s.ns, fmt.Sprintf("app%03d", i), "")
-		deletes.Go(func() error { return sandbox.Client.Delete(t.Context(), app) })
+	atOnce(t, apps, func(i int) error {
+		return sandbox.Client.Delete(t.Context(), newApplication(s.ns, fmt.Sprintf("app%03d", i), ""))
+	})
+	dwindle(t, "Applications and ConfigMaps that are left", func() (left int, last error) {
+		return len(s.applications()) + len(s.configs()), nil
+	})
+}
+
+// atOnce does something many times, as fast as the API server lets it.
+func atOnce(t *testing.T, times int, do func(i int) error) {
+	t.Helper()
+	var g errgroup.Group
+	g.SetLimit(32)
+	for i := range times {
+		g.Go(func() error { return do(i) })
 	}
-	if err := deletes.Wait(); err != nil {
+	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "all gone", func(ctx context.Context) error {
-		var all v1alpha1.ApplicationList
-		err := sandbox.Client.List(ctx, &all, client.InNamespace(s.ns))
-		if err == nil && len(all.Items)+len(s.configs()) > 0 {
-			err = fmt.Errorf("%d Applications and %d ConfigMaps are left", len(all.Items), len(s.configs()))
+}
+
+// dwindle waits until nothing is left, as long as it takes: what a machine does
+// in which time is for `make bench` to say. There has to be less again and again.
+func dwindle(t *testing.T, what string, left func() (n int, last error)) {
+	t.Helper()
+	least, since := math.MaxInt, time.Now()
+	for {
+		n, last := left()
+		if n == 0 {
+			return
 		}
-		return err
-	})
+		if n < least {
+			least, since = n, time.Now()
+		}
+		if time.Since(since) > patience {
+			t.Fatalf("%s: %d, and not less for %s; %v", what, n, patience, last)
+		}
+		<-time.After(500 * time.Millisecond)
+	}
+}
+
+// applications are all of the story's namespace.
+func (s *story) applications() []v1alpha1.Application {
+	s.t.Helper()
+	var all v1alpha1.ApplicationList
+	if err := sandbox.Client.List(s.t.Context(), &all, client.InNamespace(s.ns)); err != nil {
+		s.t.Fatal(err)
+	}
+	return all.Items
 }
 
 // peakMemory is the most resident memory that a process had, in bytes.

@@ -18,12 +18,11 @@ import (
 	"github.com/gitseal/gitseal/test/rig"
 )
 
-// waitServing waits until the API server answers, and the controllers of the
-// control plane are at work again.
+// waitServing waits until the API server answers.
 func waitServing(t *testing.T) {
 	t.Helper()
 	eventually(t, "the API server answers", func(ctx context.Context) error {
-		_, err := sandbox.Kubectl(ctx, "", "--request-timeout=2s", "get", "--raw", "/readyz")
+		_, err := sandbox.Kubectl(ctx, "", "--request-timeout=10s", "get", "--raw", "/readyz")
 		return err
 	})
 }
@@ -66,7 +65,7 @@ func TestTheControlPlaneIsGoneForAWhile(t *testing.T) {
 			waitServing(t)
 
 			app := s.waitReady(commit)
-			after := s.configs()
+			after := s.waitConfigs(func(now map[string]string) bool { return now["c04"] == "" })
 			for _, changed := range []string{"c00", "c04", "c05"} {
 				delete(before, changed)
 			}

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,7 +57,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-const patience = 2 * time.Minute
+// patience is for a machine that is slow, and busy with other packages.
+const patience = 5 * time.Minute
 
 // eventually polls until check returns nil, or fails the test with its last
 // answer.
@@ -98,14 +100,13 @@ type story struct {
 	app  *v1alpha1.Application
 }
 
-var stories int
+var stories atomic.Int64
 
 // newStory makes a namespace and a repository, whose names begin with name, and
 // an Application that is not created yet.
 func newStory(t *testing.T, name string) *story {
 	t.Helper()
-	stories++ // tests begin one after the other, also those that go on in parallel
-	name = fmt.Sprintf("%s-%d", name, stories)
+	name = fmt.Sprintf("%s-%d", name, stories.Add(1))
 	if err := sandbox.Namespace(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +115,7 @@ func newStory(t *testing.T, name string) *story {
 		t.Fatal(err)
 	}
 	s := &story{t: t, ns: name, repo: repo, app: newApplication(name, "app", repo.URL)}
-	t.Cleanup(s.clear)
+	t.Cleanup(func() { s.clear(t) })
 	return s
 }
 
@@ -130,17 +131,19 @@ func newApplication(ns, name, url string) *v1alpha1.Application {
 }
 
 // clear lets the Applications of a story rest, so that they cost the others
-// nothing; what they applied stays for whoever looks.
-func (s *story) clear() {
+// nothing; what they applied stays for whoever looks. The test may be the one
+// that the story's own belongs to, which has ended by then.
+func (s *story) clear(t *testing.T) {
+	t.Helper()
 	ctx := context.Background()
 	var all v1alpha1.ApplicationList
 	if err := sandbox.Client.List(ctx, &all, client.InNamespace(s.ns)); err != nil {
-		s.t.Error(err)
+		t.Error(err)
 	}
 	rest := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"suspend":{"reason":"its story has ended"}}}`))
 	for i := range all.Items {
 		if err := sandbox.Client.Patch(ctx, &all.Items[i], rest); client.IgnoreNotFound(err) != nil {
-			s.t.Error(err)
+			t.Error(err)
 		}
 	}
 }
@@ -249,6 +252,39 @@ func (s *story) configs() map[string]string {
 		found[c.Name] = string(c.UID) + "=" + c.Data["key"]
 	}
 	return found
+}
+
+// waitConfigs waits until the ConfigMaps are as they have to be. What is not
+// wanted any more may go after Ready is True: the operator prunes what its
+// watches have told of, and they may be late.
+func (s *story) waitConfigs(right func(configs map[string]string) bool) (configs map[string]string) {
+	s.t.Helper()
+	eventually(s.t, "the ConfigMaps of "+s.ns, func(context.Context) error {
+		if configs = s.configs(); !right(configs) {
+			return fmt.Errorf("they are %v", configs)
+		}
+		return nil
+	})
+	return configs
+}
+
+// quietFor is for how long nobody writes who rests.
+const quietFor = 5 * time.Second
+
+// rest waits until all is right, and nothing was written for a while.
+func (s *story) rest(writes func() int, right func() error) {
+	s.t.Helper()
+	last, since := -1, time.Now()
+	eventually(s.t, "no more writes in "+s.ns, func(context.Context) error {
+		err := right()
+		if n := writes(); err != nil || n != last {
+			last, since = n, time.Now()
+		}
+		if rest := time.Since(since); err == nil && rest < quietFor {
+			err = fmt.Errorf("the last of %d writes was %s ago", last, rest)
+		}
+		return err
+	})
 }
 
 // waitValue waits until a ConfigMap has a value.
