@@ -19,23 +19,23 @@ func TestALeaderSharesNothingAndHandsOver(t *testing.T) {
 	commit := f.push("one")
 	a := start(t, "a", "--leader-elect=true")
 	f.create(time.Second)
-	f.wait(commit, f.size, time.Minute)
+	f.wait(commit, f.size)
 	b := start(t, "b", "--leader-elect=true")
 
 	commit = f.push("two")
-	f.wait(commit, 1, time.Minute)
-	must(t, a.Stop())
+	f.wait(commit, 1)
+	a.leaves(t)
 	stopped := time.Now()
-	f.wait(commit, f.size, 12*time.Second) // less than a lease lasts
+	f.wait(commit, f.size)
 	t.Logf("all are ready %s after the leader left", time.Since(stopped).Round(time.Millisecond))
 
 	c := start(t, "c", "--leader-elect=true")
 	commit = f.push("three")
-	f.wait(commit, 1, time.Minute)
+	f.wait(commit, 1)
 	must(t, b.Kill())
 	killed := time.Now()
 	commit = f.push("four")
-	f.wait(commit, f.size, time.Minute)
+	f.wait(commit, f.size)
 	t.Logf("all are ready %s after the leader was killed", time.Since(killed).Round(time.Millisecond))
 	f.audit(a, b, c)
 }
@@ -47,9 +47,9 @@ func TestTwoThatShareByMistakeCorruptNothing(t *testing.T) {
 	commit := f.push("one")
 	a, b := start(t, "a", "--leader-elect=false"), start(t, "b", "--leader-elect=false")
 	f.create(time.Second)
-	f.wait(commit, f.size, time.Minute)
+	f.wait(commit, f.size)
 	commit = f.push("two")
-	f.wait(commit, f.size, time.Minute)
+	f.wait(commit, f.size)
 
 	// What both agree on is quiet.
 	versions := func(ctx context.Context) (string, error) {
@@ -71,7 +71,7 @@ func TestTwoThatShareByMistakeCorruptNothing(t *testing.T) {
 	}
 	calm := time.Now()
 	last := ""
-	eventually(t, "nothing changes for 3s", time.Minute, func(ctx context.Context) error {
+	eventually(t, "nothing changes for 3s", func(ctx context.Context) error {
 		now, err := versions(ctx)
 		if err != nil || now != last {
 			calm, last = time.Now(), now

@@ -1,6 +1,6 @@
 // Package ha looks at several operators on one cluster from outside: how they
 // share the Applications, hand them over and take them over, and that never two
-// of them work on one. It must not know how they agree.
+// of them work on one. It must not know how they agree, but that they do by Leases.
 package ha
 
 import (
@@ -13,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -68,6 +70,32 @@ func start(t *testing.T, name string, args ...string) *replica {
 	return &replica{Operator: o, name: name, proxy: proxy}
 }
 
+// leaves stops a leader as Kubernetes would, and demands that it leaves no
+// Lease behind whose end the others would have to wait for.
+func (r *replica) leaves(t *testing.T) {
+	t.Helper()
+	before := holders(t)
+	must(t, r.Stop())
+	for lease, holder := range holders(t) {
+		wrote := func(a rig.Asked) bool { return a.Writes() && strings.HasSuffix(a.Path, "/leases/"+lease) }
+		if holder != "" && holder == before[lease] && r.proxy.Count(wrote) > 0 {
+			t.Errorf("%s has stopped, and Lease %s is still held by %s", r.name, lease, holder)
+		}
+	}
+}
+
+// holders are those of the operators' Leases, by name.
+func holders(t *testing.T) map[string]string {
+	t.Helper()
+	var all coordinationv1.LeaseList
+	must(t, sandbox.Client.List(t.Context(), &all, client.InNamespace(v1alpha1.OperatorNamespace)))
+	found := map[string]string{}
+	for _, l := range all.Items {
+		found[l.Name] = ptr.Deref(l.Spec.HolderIdentity, "")
+	}
+	return found
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -75,8 +103,12 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// patience is for a machine that is slow, and busy with other packages: how
+// long a replica takes is for `make bench` to say.
+const patience = 5 * time.Minute
+
 // eventually polls until check returns nil.
-func eventually(t *testing.T, what string, patience time.Duration, check func(context.Context) error) {
+func eventually(t *testing.T, what string, check func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -154,9 +186,9 @@ func (f *fleet) ready(ctx context.Context, commit string) (n int, err error) {
 }
 
 // wait waits until at least n Applications are Ready at a commit.
-func (f *fleet) wait(commit string, n int, patience time.Duration) {
+func (f *fleet) wait(commit string, n int) {
 	f.t.Helper()
-	eventually(f.t, fmt.Sprintf("%d of %d Applications ready at %s", n, f.size, commit), patience, func(ctx context.Context) error {
+	eventually(f.t, fmt.Sprintf("%d of %d Applications ready at %s", n, f.size, commit), func(ctx context.Context) error {
 		got, err := f.ready(ctx, commit)
 		if err == nil && got < n {
 			err = fmt.Errorf("%d are ready", got)

@@ -31,11 +31,11 @@ func TestAWebhookReachesAllWhoShare(t *testing.T) {
 		commit := f.push("one")
 		a, b := start(t, "a", "--share"), start(t, "b", "--share")
 		f.create(time.Hour)
-		f.wait(commit, f.size, time.Minute)
+		f.wait(commit, f.size)
 		for i, r := range []*replica{a, b} {
 			commit = f.push(fmt.Sprint("again ", i))
 			f.deliver(r)
-			f.wait(commit, f.size, 20*time.Second)
+			f.wait(commit, f.size)
 		}
 	})
 	t.Run("a standby and its leader", func(t *testing.T) {
@@ -43,12 +43,12 @@ func TestAWebhookReachesAllWhoShare(t *testing.T) {
 		commit := f.push("one")
 		start(t, "leader", "--leader-elect=true")
 		f.create(time.Hour)
-		f.wait(commit, f.size, time.Minute)
+		f.wait(commit, f.size)
 		standby := start(t, "standby", "--leader-elect=true")
 		for i := range 2 { // the second finds the mailbox there
 			commit = f.push(fmt.Sprint("again ", i))
 			f.deliver(standby)
-			f.wait(commit, f.size, 20*time.Second)
+			f.wait(commit, f.size)
 		}
 	})
 }
@@ -59,7 +59,7 @@ func (f *fleet) deliver(r *replica) {
 	body := fmt.Sprintf(`{"repository":%q,"ref":"refs/heads/main"}`, f.repo.URL)
 	mac := hmac.New(sha256.New, []byte(sharedSecret))
 	_, _ = mac.Write([]byte(body))
-	eventually(f.t, "the delivery accepted", 20*time.Second, func(ctx context.Context) error {
+	eventually(f.t, "the delivery accepted", func(ctx context.Context) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.WebhookURL+"/generic", strings.NewReader(body))
 		if err != nil {
 			return err
