@@ -295,7 +295,7 @@ func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) 
 	stale, leaving := r.Engine.Stale(run.target, run.memory.scopes, w.items)
 	run.leaving = leaving
 	if !settled {
-		run.progress = yetToBeSeen
+		run.unsettled, run.progress = true, yetToBeSeen
 		return nil // the watch of what was just applied, and is not wanted any more, calls again
 	}
 	if len(stale) == 0 {
@@ -317,7 +317,7 @@ func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) 
 	}
 	run.pruned, err = r.Engine.Prune(ctx, stale)
 	if run.pruned < len(stale) { // somebody changed or deleted one meanwhile
-		run.progress = yetToBeSeen
+		run.unsettled, run.progress = true, yetToBeSeen
 	}
 	return err
 }

@@ -62,6 +62,9 @@ type run struct {
 	// there may be more, of a kind that the API server does not serve now.
 	leaving  []apply.Member
 	unserved bool
+	// unsettled: something that is not wanted any more is to be seen as it is now
+	// before it can be pruned.
+	unsettled bool
 	// crowded names the Application that may declare more of this one's objects
 	// than its status lists. While there is one nothing is pruned.
 	crowded string

@@ -407,7 +407,9 @@ func (r *run) record() {
 	if w == nil {
 		return
 	}
-	w.why = v1alpha1.SyncDrift // whatever it changes from now on
+	if !r.unsettled {
+		w.why = v1alpha1.SyncDrift // whatever it changes from now on
+	}
 	r.changed, w.changed = r.changed+w.changed, 0
 	changed := int32(r.changed + r.pruned)
 	if w.first && changed == 0 && r.rests() {

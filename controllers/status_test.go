@@ -348,6 +348,24 @@ func TestHistoryIsMergedAndBounded(t *testing.T) {
 	}
 }
 
+// What is pruned once the watches have told of it belongs to the revision, too.
+func TestALatePruneIsOfItsRevision(t *testing.T) {
+	d := newDesk(t)
+	app := d.read(t)
+	w := d.applied("a")
+	w.why = v1alpha1.SyncRevision
+	for _, did := range []run{{changed: 2, unsettled: true}, {pruned: 1}, {changed: 1}} {
+		run := d.begin(app)
+		run.memory.wanted, run.reason = w, w.why
+		run.changed, run.pruned, run.unsettled = did.changed, did.pruned, did.unsettled
+		run.record()
+		app.Status = run.app.Status
+	}
+	if h := app.Status.History; len(h) != 2 || h[1].Reason != v1alpha1.SyncRevision || h[1].Changed != 3 || h[0].Reason != v1alpha1.SyncDrift || h[0].Changed != 1 {
+		t.Errorf("history = %+v, want a revision that changed 3 objects, and then drift of 1", h)
+	}
+}
+
 func TestAfterARestartTheRevisionIsTheOneInPlace(t *testing.T) {
 	for name, tt := range map[string]struct {
 		applying bool
