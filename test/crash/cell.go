@@ -48,7 +48,8 @@ type outcome struct {
 	since   uint64   // resource version at which that began
 }
 
-const patience = 90 * time.Second
+// patience is for a machine that is slow, and busy with other packages.
+const patience = 5 * time.Minute
 
 // newCell names a cell.
 func (w *world) newCell(s scenario, v variant) *cell {
@@ -103,7 +104,7 @@ func (c *cell) story(ctx context.Context) (*outcome, error) {
 		if err := c.until(ctx, "base", c.inPlace(0)); err != nil {
 			return nil, err
 		}
-		if err := errors.Join(c.quiet(ctx), c.world.observer.caughtUp(ctx, c.name)); err != nil {
+		if err := errors.Join(c.quiet(ctx, quietFor), c.world.observer.caughtUp(ctx, c.name)); err != nil {
 			return nil, err
 		}
 		c.alive().gate.arm()
@@ -114,7 +115,8 @@ func (c *cell) story(ctx context.Context) (*outcome, error) {
 		}
 	}
 	for i, a := range c.scenario.acts {
-		if err := a.do(ctx, c); err != nil {
+		// What it did is seen before it is looked what became of it.
+		if err := errors.Join(a.do(ctx, c), c.world.observer.caughtUp(ctx, c.name)); err != nil {
 			return nil, fmt.Errorf("act %d: %w", i, err)
 		}
 		if err := c.until(ctx, fmt.Sprintf("act %d", i), c.inPlace(a.revision)); err != nil {
@@ -131,16 +133,12 @@ func (c *cell) story(ctx context.Context) (*outcome, error) {
 	if err := c.settle(ctx, o); err != nil {
 		return nil, err
 	}
-	if err := c.world.observer.caughtUp(ctx, c.name); err != nil {
-		return nil, err
-	}
 	o.points, _ = c.lives[0].gate.seen()
 	for _, p := range c.lives {
 		if _, fired := p.gate.seen(); fired {
 			o.reached++
 		}
 	}
-	o.history = c.world.observer.take(c.name)
 	return o, nil
 }
 
@@ -151,12 +149,11 @@ func (c *cell) until(ctx context.Context, what string, ok func(map[key]version) 
 	return nil
 }
 
-const resyncs = 3
-
 // settle waits until nothing happens any more, and then asks for nothing to be
-// done, several times.
+// done. What only comes now of what was done before is late, and no sin: then
+// it rests longer, and asks again.
 func (c *cell) settle(ctx context.Context, o *outcome) error {
-	if err := c.quiet(ctx); err != nil {
+	if err := c.quiet(ctx, quietFor); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -165,26 +162,47 @@ func (c *cell) settle(ctx context.Context, o *outcome) error {
 	}
 	c.mu.Unlock()
 	if c.scenario.acts[len(c.scenario.acts)-1].revision == gone {
-		return c.quiet(ctx)
+		return c.look(ctx, o, quietFor)
 	}
 	if err := c.sync(ctx, "settle"); err != nil {
 		return err
 	}
-	if err := errors.Join(c.quiet(ctx), c.world.observer.caughtUp(ctx, c.name)); err != nil {
+	for rest := quietFor; ; rest *= 4 {
+		if err := c.steady(ctx, o, rest); err != nil {
+			return err
+		}
+		if len(busy(o)) == 0 || rest > time.Second {
+			return nil
+		}
+	}
+}
+
+const resyncs = 3
+
+// steady asks several times for nothing to be done, and takes down what is.
+func (c *cell) steady(ctx context.Context, o *outcome, rest time.Duration) error {
+	if err := c.look(ctx, o, rest); err != nil {
 		return err
 	}
 	g := c.alive().gate
 	before := len(g.written(0))
 	o.since = c.world.observer.newest(c.name)
 	for i := range resyncs {
-		if err := c.sync(ctx, fmt.Sprintf("steady-%d", i)); err != nil {
+		if err := c.sync(ctx, fmt.Sprintf("steady-%d-%s", i, rest)); err != nil {
 			return err
 		}
 	}
-	if err := c.quiet(ctx); err != nil {
+	err := c.look(ctx, o, rest)
+	o.steady = g.written(before)
+	return err
+}
+
+// look takes down all that happened, once the operator rests.
+func (c *cell) look(ctx context.Context, o *outcome, rest time.Duration) error {
+	if err := errors.Join(c.quiet(ctx, rest), c.world.observer.settled(ctx, c.name)); err != nil {
 		return err
 	}
-	o.steady = g.written(before)
+	o.history = c.world.observer.take(c.name)
 	return nil
 }
 
@@ -207,11 +225,11 @@ const (
 )
 
 // quiet waits until the operator has written nothing for a while.
-func (c *cell) quiet(ctx context.Context) error {
+func (c *cell) quiet(ctx context.Context, rest time.Duration) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for {
-		if p := c.alive(); p != nil && time.Since(p.gate.quietSince()) > max(quietFor, 2*c.variant.lag) {
+		if p := c.alive(); p != nil && time.Since(p.gate.quietSince()) > max(rest, 2*c.variant.lag) {
 			return nil
 		}
 		select {

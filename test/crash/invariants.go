@@ -273,7 +273,7 @@ func busy(o *outcome) []string {
 	for _, v := range o.history {
 		before := last[v.key]
 		last[v.key] = v
-		if v.rv <= o.since || v.key == o.cell.applicationKey() {
+		if v.rv <= o.since || v.key == o.cell.applicationKey() || v.key.gk.Kind == "Event" && !saysOperator(v.object) {
 			continue
 		}
 		if before.object == nil || v.deleted || essence(before.object) != essence(v.object) {

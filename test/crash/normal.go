@@ -26,8 +26,8 @@ func normal(u *unstructured.Unstructured) string {
 	switch u.GetKind() {
 	case "Application":
 		normalApplication(u)
-	case "Job":
-		delete(object, "status") // who waits for its end is Ready only then
+	default:
+		delete(object, "status") // its controller's, which comes when it comes
 	}
 	annotations := u.GetAnnotations()
 	if annotations[v1alpha1.AnnotationDigest] != "" {

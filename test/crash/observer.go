@@ -3,12 +3,15 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
@@ -78,39 +81,52 @@ func (o *observer) open(ctx context.Context, gvk schema.GroupVersionKind) error 
 	for i := range list.Items {
 		o.record(ctx, gvk, watch.Modified, &list.Items[i])
 	}
-	go func() {
-		if err := o.follow(ctx, gvk, list.GetResourceVersion()); err != nil && ctx.Err() == nil {
-			o.fail(fmt.Errorf("observe %s: %w", gvk.Kind, err))
-		}
-	}()
+	go o.follow(ctx, gvk, list.GetResourceVersion())
 	return nil
 }
 
-// follow watches until the context ends, or the kind is gone.
-func (o *observer) follow(ctx context.Context, gvk schema.GroupVersionKind, from string) error {
+// follow watches until the context ends, or the kind is gone. A watch that
+// breaks goes on where it was; one that cannot has missed something.
+func (o *observer) follow(ctx context.Context, gvk schema.GroupVersionKind, from string) {
 	for ctx.Err() == nil {
-		list := &unstructured.UnstructuredList{}
-		list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
-		w, err := o.client.Watch(ctx, list, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: from}})
-		if strings.HasSuffix(gvk.Group, crashGroup) && err != nil {
-			return nil
+		err := o.watch(ctx, gvk, &from)
+		switch {
+		case isGone(gvk, err):
+			return
+		case apierrors.IsResourceExpired(err), apierrors.IsGone(err):
+			o.fail(fmt.Errorf("observe %s: %w", gvk.Kind, err))
+			return
 		}
-		if err != nil {
-			return err
-		}
-		for e := range w.ResultChan() {
-			u, ok := e.Object.(*unstructured.Unstructured)
-			if !ok || e.Type == watch.Error {
-				if strings.HasSuffix(gvk.Group, crashGroup) {
-					return nil
-				}
-				return fmt.Errorf("the watch broke: %v", e.Object)
-			}
-			from = u.GetResourceVersion()
-			o.record(ctx, gvk, e.Type, u)
+		select {
+		case <-ctx.Done():
+		case <-time.After(tick):
 		}
 	}
+}
+
+// watch records what one watch tells, until it ends.
+func (o *observer) watch(ctx context.Context, gvk schema.GroupVersionKind, from *string) error {
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
+	w, err := o.client.Watch(ctx, list, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: *from}})
+	if err != nil {
+		return err
+	}
+	defer w.Stop()
+	for e := range w.ResultChan() {
+		u, ok := e.Object.(*unstructured.Unstructured)
+		if !ok || e.Type == watch.Error {
+			return apierrors.FromObject(e.Object)
+		}
+		*from = u.GetResourceVersion()
+		o.record(ctx, gvk, e.Type, u)
+	}
 	return nil
+}
+
+// isGone reports whether an error says that a cell's own kind is not served.
+func isGone(gvk schema.GroupVersionKind, err error) bool {
+	return strings.HasSuffix(gvk.Group, crashGroup) && (apierrors.IsNotFound(err) || meta.IsNoMatchError(err))
 }
 
 func (o *observer) record(ctx context.Context, gvk schema.GroupVersionKind, event watch.EventType, u *unstructured.Unstructured) {
@@ -118,14 +134,27 @@ func (o *observer) record(ctx context.Context, gvk schema.GroupVersionKind, even
 		return
 	}
 	cell := cellOf(u)
-	rv, _ := strconv.ParseUint(u.GetResourceVersion(), 10, 64) // orders all objects of one etcd
+	rv := versionOf(u.GetResourceVersion())
 	v := version{key: key{gvk.GroupKind(), u.GetNamespace(), u.GetName()}, rv: rv, deleted: event == watch.Deleted, object: u}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	before, known := o.live[cell][v.key]
-	if known && before.rv >= rv {
+	if known && before.rv >= rv || v.deleted && !known {
 		return
 	}
+	o.note(cell, v)
+	definition := gvk.Kind == "CustomResourceDefinition" && strings.HasSuffix(u.GetName(), crashGroup)
+	if definition && v.deleted {
+		o.lose(cell, rv)
+	}
+	if news := !known || !established(before.object); definition && news && event != watch.Deleted && established(u) {
+		group, _, _ := unstructured.NestedString(u.Object, "spec", "group")
+		go o.openServed(ctx, schema.GroupVersionKind{Group: group, Version: "v1", Kind: "Widget"})
+	}
+}
+
+// note keeps a version. o.mu is held.
+func (o *observer) note(cell string, v version) {
 	o.history[cell] = append(o.history[cell], v)
 	if o.live[cell] == nil {
 		o.live[cell] = map[key]version{}
@@ -136,10 +165,16 @@ func (o *observer) record(ctx context.Context, gvk schema.GroupVersionKind, even
 	}
 	close(o.changed)
 	o.changed = make(chan struct{})
-	definition := gvk.Kind == "CustomResourceDefinition" && strings.HasSuffix(u.GetName(), crashGroup)
-	if news := !known || !established(before.object); definition && news && event != watch.Deleted && established(u) {
-		group, _, _ := unstructured.NestedString(u.Object, "spec", "group")
-		go o.openServed(ctx, schema.GroupVersionKind{Group: group, Version: "v1", Kind: "Widget"})
+}
+
+// lose notes the end of what goes with its definition: the watch may have ended
+// before it told. o.mu is held.
+func (o *observer) lose(cell string, rv uint64) {
+	for k, v := range o.live[cell] {
+		if strings.HasSuffix(k.gk.Group, crashGroup) {
+			v.rv, v.deleted = rv, true
+			o.note(cell, v)
+		}
 	}
 }
 
@@ -154,51 +189,95 @@ func (o *observer) openServed(ctx context.Context, gvk schema.GroupVersionKind) 
 	}
 }
 
+// settled waits until what was seen of a cell is what its namespaces hold, and
+// nothing of it is about to go.
+func (o *observer) settled(ctx context.Context, cell string) error {
+	if err := o.caughtUp(ctx, cell); err != nil {
+		return err
+	}
+	return o.until(ctx, cell, func(live map[key]version) error {
+		for k, v := range live {
+			if v.object.GetDeletionTimestamp() != nil {
+				return fmt.Errorf("%s is being deleted", k)
+			}
+		}
+		return nil
+	})
+}
+
 // caughtUp waits until what was seen of a cell is what its namespaces hold.
 func (o *observer) caughtUp(ctx context.Context, cell string) error {
 	kinds := slices.Clone(observed)
-	if o.until(ctx, cell, func(live map[key]version) error {
+	if err := o.until(ctx, cell, func(live map[key]version) error {
 		for k, v := range live {
 			if k.gk.Kind == "CustomResourceDefinition" && established(v.object) {
 				kinds = append(kinds, schema.GroupVersionKind{Group: cell + crashGroup, Version: "v1", Kind: "Widget"})
 			}
 		}
 		return nil
-	}) != nil {
-		return context.Cause(ctx)
+	}); err != nil {
+		return err
 	}
 	for _, gvk := range kinds {
-		list := &metav1.PartialObjectMetadataList{}
-		list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
-		if err := o.client.List(ctx, list, client.InNamespace(cell)); err != nil {
-			return fmt.Errorf("list %s: %w", gvk.Kind, err)
-		}
-		err := o.until(ctx, cell, func(live map[key]version) error { return shows(live, gvk, list.Items) })
-		if err != nil {
+		if err := o.caughtUpWith(ctx, cell, gvk); err != nil {
 			return fmt.Errorf("the observer does not catch up: %w", err)
 		}
 	}
 	return nil
 }
 
-func shows(live map[key]version, gvk schema.GroupVersionKind, items []metav1.PartialObjectMetadata) error {
+// caughtUpWith lists as often as it takes: the operator may be at work meanwhile.
+func (o *observer) caughtUpWith(ctx context.Context, cell string, gvk schema.GroupVersionKind) error {
+	for {
+		list := &metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
+		err := o.client.List(ctx, list, client.InNamespace(cell))
+		if isGone(gvk, err) {
+			list.ResourceVersion, err = strconv.FormatUint(math.MaxUint64, 10), nil
+		}
+		if err != nil {
+			return fmt.Errorf("list %s: %w", gvk.Kind, err)
+		}
+		o.mu.Lock()
+		behind, failed := shows(o.live[cell], cell, gvk, list), o.failed
+		o.mu.Unlock()
+		if behind == nil || failed != nil {
+			return failed
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", context.Cause(ctx), behind)
+		case <-time.After(tick):
+		}
+	}
+}
+
+// shows returns nil if what is live is no older than a list.
+func shows(live map[key]version, cell string, gvk schema.GroupVersionKind, list *metav1.PartialObjectMetadataList) error {
 	there := map[key]bool{}
-	for _, i := range items {
-		k := key{gvk.GroupKind(), i.Namespace, i.Name}
-		if i.Name == "kube-root-ca.crt" || gvk.Kind == "CustomResourceDefinition" {
+	for i := range list.Items {
+		o := &list.Items[i]
+		k := key{gvk.GroupKind(), o.Namespace, o.Name}
+		if k.name == "kube-root-ca.crt" || cellOf(o) != cell {
 			continue
 		}
 		there[k] = true
-		if rv, _ := strconv.ParseUint(i.ResourceVersion, 10, 64); live[k].rv < rv {
-			return fmt.Errorf("%s is at %d, seen at %d", k, rv, live[k].rv)
+		if v, known := live[k]; !known || v.rv < versionOf(o.ResourceVersion) {
+			return fmt.Errorf("%s is at %s, seen at %d", k, o.ResourceVersion, v.rv)
 		}
 	}
-	for k := range live {
-		if k.gk == gvk.GroupKind() && !there[k] && gvk.Kind != "CustomResourceDefinition" && !strings.HasSuffix(k.namespace, operatorSuffix) {
+	for k, v := range live {
+		if k.gk == gvk.GroupKind() && !there[k] && !strings.HasSuffix(k.namespace, operatorSuffix) && v.rv <= versionOf(list.ResourceVersion) {
 			return fmt.Errorf("%s is gone, but still seen", k)
 		}
 	}
 	return nil
+}
+
+// versionOf orders all objects of one etcd, and lists of them.
+func versionOf(resourceVersion string) uint64 {
+	rv, _ := strconv.ParseUint(resourceVersion, 10, 64)
+	return rv
 }
 
 func established(u *unstructured.Unstructured) bool {
@@ -223,7 +302,7 @@ func (o *observer) fail(err error) {
 const crashGroup = ".crash.test"
 
 // cellOf says which cell an object belongs to.
-func cellOf(u *unstructured.Unstructured) string {
+func cellOf(u client.Object) string {
 	if ns := u.GetNamespace(); ns != "" {
 		return strings.TrimSuffix(ns, operatorSuffix)
 	}

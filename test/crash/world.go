@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/live"
 	"github.com/gitseal/gitseal/test/rig"
 )
 
@@ -156,5 +159,28 @@ func (w *world) prepare(ctx context.Context, cell string) error {
 			return fmt.Errorf("prepare %s: %w", cell, err)
 		}
 	}
-	return nil
+	return errors.Join(
+		w.awaitRight(ctx, operator, authorizationv1.ResourceAttributes{Namespace: op, Verb: "get", Resource: "secrets", Name: keyName}),
+		w.awaitRight(ctx, operator, authorizationv1.ResourceAttributes{Namespace: cell, Verb: "impersonate", Resource: "serviceaccounts", Name: "deployer"}),
+		w.awaitRight(ctx, deployer, authorizationv1.ResourceAttributes{Namespace: cell, Verb: "patch", Resource: "configmaps"}),
+		w.awaitRight(ctx, deployer, authorizationv1.ResourceAttributes{Verb: "patch", Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"}),
+	)
+}
+
+// awaitRight waits until the API server has heard of a right: an operator that
+// is refused when it starts would not meet its fault.
+func (w *world) awaitRight(ctx context.Context, who rbacv1.Subject, what authorizationv1.ResourceAttributes) error {
+	for {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User: live.Identity{Namespace: who.Namespace, ServiceAccount: who.Name}.User(), ResourceAttributes: &what,
+		}}
+		if err := w.rig.Client.Create(ctx, review); err != nil || review.Status.Allowed {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s may not %s %s: %w", who.Name, what.Verb, what.Resource, context.Cause(ctx))
+		case <-time.After(tick):
+		}
+	}
 }
