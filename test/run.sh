@@ -11,7 +11,7 @@ done
 # whoever reads messages, is not for the tests. Proxies are, for what is built.
 unset KUBECONFIG $(git rev-parse --local-env-vars) "${!GIT_AUTHOR_@}" "${!GIT_COMMITTER_@}" "${!AWS_@}" "${!GOOGLE_@}" "${!SOPS_@}" "${!VAULT_@}"
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null LC_ALL=C
-export no_proxy=127.0.0.1,localhost,${no_proxy:-${NO_PROXY:-}}
+export no_proxy=127.0.0.1,localhost,invalid,${no_proxy:-${NO_PROXY:-}}
 export NO_PROXY=$no_proxy
 export CGO_ENABLED=0 # as the programs are built, so that nothing is compiled twice
 tmp=${TMPDIR:-}

@@ -33,7 +33,7 @@ start_vault() {
   mkdir -p "$dir/logs"
   vaultserver -tls >"$dir/vault.json" 2>"$dir/logs/vault.log" &
   vault_pid=$!
-  until_true "Vault answers" jq -e .unsealKey "$dir/vault.json"
+  until_true "Vault answers" grep -q unsealKey "$dir/vault.json" # which it says last
   vault=$(jq -r .address "$dir/vault.json")
   vault_root=$(jq -r .rootToken "$dir/vault.json")
   unseal_key=$(jq -r .unsealKey "$dir/vault.json")
