@@ -95,7 +95,7 @@ func findByPath(_ *testing.T, tr *trial) {
 	tr.wantKeys(f, providers.Query{Path: tr.key("nowhere")}, nil)
 	if tr.subject.has(FindByName) {
 		one := tr.subject.Nest(in, "one")
-		tr.wantKeys(f, providers.Query{Path: in, Name: "one"}, map[string][]byte{one: inside[one]})
+		tr.wantKeys(f, providers.Query{Path: in, Name: "one$"}, map[string][]byte{one: inside[one]})
 	}
 }
 
