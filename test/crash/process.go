@@ -129,8 +129,8 @@ func (p *process) wait(ctx context.Context) error {
 	select {
 	case <-p.ended: //nolint:errcheck // a killed operator has no say
 		return nil
-	case <-time.After(time.Minute):
-		return fmt.Errorf("a killed operator did not end within a minute")
+	case <-time.After(patience):
+		return fmt.Errorf("a killed operator did not end within %s", patience)
 	}
 }
 

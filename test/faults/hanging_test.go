@@ -69,27 +69,26 @@ func (h *hanging) counted() (now, gone int) {
 const hungApplications = 12
 
 // goesOnBeside demands that all who may hang do, more than there are workers,
-// and that revisions of the story come into place without any of them giving
+// and that a revision of the story comes into place without any of them giving
 // up first, so that it waits for none of them.
 func (s *story) goesOnBeside(t *testing.T, h *hanging) {
 	t.Helper()
-	eventually(t, "all hang at once", func(context.Context) error {
+	allHang := func(context.Context) error {
 		if now, _ := h.counted(); now < hungApplications {
 			return fmt.Errorf("%d hang", now)
 		}
 		return nil
-	})
-	n := 0
+	}
+	tries := 0
 	eventually(t, s.ns+" goes on while all hang", func(context.Context) error {
+		tries++
+		eventually(t, "all hang at once", allHang)
 		_, before := h.counted()
 		begun := time.Now()
-		for range 2 {
-			n++
-			s.waitReady(s.push(someConfigs(2, fmt.Sprint("again ", n))))
-		}
-		t.Logf("2 revisions of another Application took %s", time.Since(begun))
-		if now, gone := h.counted(); gone > before || now < hungApplications {
-			return fmt.Errorf("of %d that hung %d gave up meanwhile", now, gone-before)
+		s.waitReady(s.push(someConfigs(2, fmt.Sprint("try ", tries))))
+		t.Logf("another Application went on after %s", time.Since(begun))
+		if _, after := h.counted(); after > before {
+			return fmt.Errorf("%d gave up meanwhile", after-before)
 		}
 		return nil
 	})

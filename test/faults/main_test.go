@@ -254,9 +254,7 @@ func (s *story) configs() map[string]string {
 	return found
 }
 
-// waitConfigs waits until the ConfigMaps are as they have to be. What is not
-// wanted any more may go after Ready is True: the operator prunes what its
-// watches have told of, and they may be late.
+// waitConfigs waits until the ConfigMaps are as they have to be.
 func (s *story) waitConfigs(right func(configs map[string]string) bool) (configs map[string]string) {
 	s.t.Helper()
 	eventually(s.t, "the ConfigMaps of "+s.ns, func(context.Context) error {
