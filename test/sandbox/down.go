@@ -12,7 +12,7 @@ import (
 )
 
 // downGrace covers the supervisor's stopping of one program after the other.
-const downGrace = 20 * time.Second
+const downGrace = time.Minute
 
 func runDown(ctx context.Context, args []string, out, diagnostics io.Writer) error {
 	flags, dirFlag := newFlags("down", diagnostics)

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gitseal/gitseal/test/sandbox/process"
 	"github.com/gitseal/gitseal/test/sandbox/state"
 )
 
@@ -23,17 +24,27 @@ func runHalt(ctx context.Context, args []string, out, diagnostics io.Writer) err
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(state.HaltPath(dir, p.Name), nil, 0o600); err != nil {
+	halted, err := os.OpenFile(state.HaltPath(dir, p.Name), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := halted.Close(); err != nil {
 		return err
 	}
 	if err := p.SignalGroup(syscall.SIGKILL); err != nil {
 		return fmt.Errorf("kill %q: %w", p.Name, err)
 	}
-	if err := waitUntil(ctx, func() bool { return !p.Alive() }); err != nil {
+	if err := waitUntil(ctx, func() bool { return isDown(dir, p.Name) }); err != nil {
 		return fmt.Errorf("wait for the end of %q: %w", p.Name, err)
 	}
 	fmt.Fprintf(out, "%s is down\n", p.Name)
 	return nil
+}
+
+// isDown reports whether the sandbox has noticed the end of a program.
+func isDown(dir, program string) bool {
+	raw, err := os.ReadFile(state.HaltPath(dir, program))
+	return err == nil && string(raw) == process.Down
 }
 
 // runResume lets a program that was halted run again. It does not wait until

@@ -22,9 +22,13 @@ type Spec struct {
 	Dir  string
 	Log  string
 	// Halt is a file. While it is there the program's end is no failure, and
-	// when it has gone the program is started again.
+	// when it has gone the program is started again. It says Down once the end
+	// was noticed, and must not go before.
 	Halt string
 }
+
+// Down is what a halt file then says.
+const Down = "down\n"
 
 // halted reports whether the program is meant to be down.
 func (s Spec) halted() bool {

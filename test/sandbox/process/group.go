@@ -66,8 +66,12 @@ func (g *Group) watch(c *Child) {
 	}
 }
 
-// restart starts a child again when it is no longer halted.
+// restart starts a child again when it is no longer halted. First it writes down
+// that it knows: were the halt taken back before, the end would be a failure.
 func (g *Group) restart(c *Child) error {
+	if err := os.WriteFile(c.Spec.Halt, []byte(Down), 0o600); err != nil {
+		return err
+	}
 	tick := time.NewTicker(haltInterval)
 	defer tick.Stop()
 	for c.Spec.halted() {
