@@ -126,7 +126,7 @@ func (r *Rig) Close() error {
 	for _, o := range r.operators {
 		_ = o.Stop() // whoever started it may have stopped it already
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	if out, err := r.command(ctx, r.Bin("sandbox"), "down", "--dir", r.Dir).CombinedOutput(); err != nil {
 		return fmt.Errorf("stop the sandbox: %w\n%s", err, out)

@@ -86,7 +86,7 @@ func (v *Vault) connect(ctx context.Context, out io.Reader) error {
 	authorities.AppendCertsFromPEM(v.CA)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authorities, MinVersion: tls.VersionTLS12}, MaxIdleConnsPerHost: 64}
 	v.Proxy = newProxy(target, transport)
-	v.Root, err = api.NewClient(&api.Config{Address: v.Address, HttpClient: &http.Client{Transport: transport}, Timeout: 30 * time.Second})
+	v.Root, err = api.NewClient(&api.Config{Address: v.Address, HttpClient: &http.Client{Transport: transport}, Timeout: 2 * time.Minute})
 	if err != nil {
 		return err
 	}
