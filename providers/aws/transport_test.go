@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http/httptrace"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 )
@@ -15,6 +16,7 @@ type overtaken struct {
 	net.Conn
 	writes, reads atomic.Int32
 	readOn        chan struct{}
+	release       func() // closes readOn
 }
 
 func (c *overtaken) Write(p []byte) (int, error) {
@@ -27,9 +29,14 @@ func (c *overtaken) Write(p []byte) (int, error) {
 
 func (c *overtaken) Read(p []byte) (int, error) {
 	if c.reads.Add(1) == 2 {
-		close(c.readOn)
+		c.release()
 	}
 	return c.Conn.Read(p)
+}
+
+func (c *overtaken) Close() error {
+	c.release()
+	return c.Conn.Close()
 }
 
 // On a busy machine an answer is being read while its request is not known to
@@ -41,7 +48,8 @@ func TestAnAnswerMayOvertakeTheEndOfItsRequest(t *testing.T) {
 	store := storeOf(cloud, cloud.AddUser("alice"), nil)
 	store.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		c, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		return &overtaken{Conn: c, readOn: make(chan struct{})}, err
+		readOn := make(chan struct{})
+		return &overtaken{Conn: c, readOn: readOn, release: sync.OnceFunc(func() { close(readOn) })}, err
 	}
 	p, wrote := open(t, store), make(chan error, 1)
 	results, err := p.Get(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
