@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
@@ -92,6 +93,12 @@ func TestAConversionWebhookHangs(t *testing.T) {
 	other := newStory(t, "healthy")
 	manifest, hung := converter(t)
 	s.kubectl(manifest, "apply", "--server-side", "-f", "-")
+	t.Cleanup(func() { // while the webhook is there: what is left would hold up namespaces of others
+		hung.work()
+		if _, err := sandbox.Kubectl(context.Background(), "", "delete", "crd", "widgets.faults.example.com", "--timeout=5m"); err != nil {
+			t.Error(err)
+		}
+	})
 	s.kubectl("", "wait", "--for=condition=Established", "crd/widgets.faults.example.com", "--timeout=5m")
 	s.kubectl("", "create", "clusterrole", s.ns, "--verb=*", "--resource=widgets.faults.example.com")
 	s.kubectl("", "-n", s.ns, "create", "rolebinding", "widgets", "--clusterrole="+s.ns, "--serviceaccount="+s.ns+":deployer")

@@ -74,11 +74,11 @@ func TestTwoOperatorsAreStartedByMistake(t *testing.T) {
 	want["c0"] = strings.Replace(want["c0"], "=1", "=2", 1)
 	rest()
 	t.Logf("%d writes with a change, a prune and drift", writes())
-	if n := writes(); n > 40*apps {
+	if n := writes(); n > 80*apps {
 		t.Errorf("%d writes for %d Applications of 2 objects", n, apps)
 	}
 	var told corev1.EventList
-	if err := sandbox.Client.List(t.Context(), &told, client.InNamespace(s.ns)); err != nil || len(told.Items) > 6*apps {
+	if err := sandbox.Client.List(t.Context(), &told, client.InNamespace(s.ns)); err != nil || len(told.Items) > 12*apps {
 		t.Errorf("%d events, %v", len(told.Items), err)
 	}
 	t.Logf("%d events", len(told.Items))

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,6 +126,8 @@ func eventually(t *testing.T, what string, check func(context.Context) error) {
 	}
 }
 
+var fleets atomic.Int64
+
 // fleet is many Applications of one repository in one namespace.
 type fleet struct {
 	t    *testing.T
@@ -135,6 +138,7 @@ type fleet struct {
 
 func newFleet(t *testing.T, ns string, size int) *fleet {
 	t.Helper()
+	ns = fmt.Sprintf("%s-%d", ns, fleets.Add(1))
 	must(t, sandbox.Namespace(t.Context(), ns))
 	repo, err := sandbox.Repo(t.Context(), ns)
 	must(t, err)
