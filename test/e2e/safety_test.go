@@ -49,7 +49,7 @@ spec:
 	}
 }
 
-const changesMeanwhile = 500 // of each object
+const changesMeanwhile = 40 // of each object
 
 // A delete that loses a race with a change of the same object is tried again:
 // the Application must not go while an object of its own is left.
