@@ -97,7 +97,9 @@ spec: {maxReplicas: 3, minReplicas: 1, scaleTargetRef: {apiVersion: apps/v1, kin
 		s := newStory(t, "go-kind")
 		s.everywhere("cluster-admin")
 		s.kubectl(fmt.Sprintf(gadgets, "gizmos", "Gizmo"), "apply", "--server-side", "-f", "-")
-		s.kubectl("", "wait", "--for=condition=Established", "crd/gizmos.example.com", "--timeout="+patience.String())
+		if err := sandbox.Serves(t.Context(), "gizmos.example.com"); err != nil {
+			t.Fatal(err)
+		}
 		s.write(map[string]string{"c.yaml": configMap("c", "1"), "g.yaml": "apiVersion: example.com/v1\nkind: Gizmo\nmetadata: {name: one}\n"})
 		s.create()
 		s.waitReady(s.push("first"))

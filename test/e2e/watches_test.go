@@ -34,7 +34,9 @@ func TestAKindThatGoesAndComesBackIsWatchedAgain(t *testing.T) {
 	definition := fmt.Sprintf(gadgets, "widgets", "Widget")
 	install := func() {
 		s.kubectl(definition, "apply", "--server-side", "-f", "-")
-		s.kubectl("", "wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout="+patience.String())
+		if err := sandbox.Serves(t.Context(), "widgets.example.com"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	install()
 	s.app.Spec.Source.Git.Interval.Duration = 5e9

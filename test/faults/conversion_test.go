@@ -99,7 +99,9 @@ func TestAConversionWebhookHangs(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	s.kubectl("", "wait", "--for=condition=Established", "crd/widgets.faults.example.com", "--timeout=5m")
+	if err := sandbox.Serves(t.Context(), "widgets.faults.example.com"); err != nil {
+		t.Fatal(err)
+	}
 	s.kubectl("", "create", "clusterrole", s.ns, "--verb=*", "--resource=widgets.faults.example.com")
 	s.kubectl("", "-n", s.ns, "create", "rolebinding", "widgets", "--clusterrole="+s.ns, "--serviceaccount="+s.ns+":deployer")
 

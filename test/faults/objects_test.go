@@ -289,7 +289,9 @@ func TestAKindGoesUnderItsObjects(t *testing.T) {
 	t.Parallel()
 	s := newStory(t, "kind")
 	s.kubectl(gizmo, "apply", "--server-side", "-f", "-")
-	s.kubectl("", "wait", "--for=condition=Established", "crd/gizmos.faults.example.com", "--timeout=5m")
+	if err := sandbox.Serves(t.Context(), "gizmos.faults.example.com"); err != nil {
+		t.Fatal(err)
+	}
 	s.kubectl("", "create", "clusterrole", s.ns, "--verb=*", "--resource=gizmos.faults.example.com")
 	s.kubectl("", "-n", s.ns, "create", "rolebinding", "gizmos", "--clusterrole="+s.ns, "--serviceaccount="+s.ns+":deployer")
 	files := someConfigs(2, "1")

@@ -201,35 +201,30 @@ func (r *Rig) connect() error {
 	return err
 }
 
-// install applies what a user would, and waits until all kinds are served.
-// `kubectl wait` gives up on a definition that has no conditions yet.
+// install applies what a user would.
 func (r *Rig) install(ctx context.Context) error {
 	if _, err := r.Kubectl(ctx, "", "apply", "--server-side", "-k", filepath.Join(r.Root, "config", "default")); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	return r.Serves(ctx, "applications", "secretstores", "clustersecretstores")
+}
+
+// Serves waits until the API server serves resources whose definitions were just
+// applied. `kubectl wait` fails on a definition that has no conditions yet.
+func (r *Rig) Serves(ctx context.Context, resources ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	for {
-		err := r.served(ctx)
+		_, err := r.Kubectl(ctx, "", "get", strings.Join(resources, ","))
 		if err == nil {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the kinds of config/default: %w", err)
+			return fmt.Errorf("wait for %v: %w", resources, err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-}
-
-// served asks for one list of each kind.
-func (r *Rig) served(ctx context.Context) error {
-	for _, list := range []client.ObjectList{&v1alpha1.ApplicationList{}, &v1alpha1.SecretStoreList{}, &v1alpha1.ClusterSecretStoreList{}} {
-		if err := r.Client.List(ctx, list, client.Limit(1)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Namespace creates a namespace with a ServiceAccount "deployer" that may edit
