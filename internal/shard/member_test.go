@@ -389,7 +389,7 @@ func TestNoSlotIsWorkedOnByTwo(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, uint64(seed))
-				trouble(t, w)
+				trouble(w)
 				w.mu.Lock()
 				defer w.mu.Unlock()
 				work += w.work // none, where the last that is left stands still all the time
@@ -401,7 +401,7 @@ func TestNoSlotIsWorkedOnByTwo(t *testing.T) {
 	}
 }
 
-func trouble(t *testing.T, w *world) {
+func trouble(w *world) {
 	var nodes []*node
 	add := func() {
 		nodes = append(nodes, w.start(fmt.Sprint("m", len(nodes)), 0.95+0.1*float64(w.upTo(1000))/1000))
