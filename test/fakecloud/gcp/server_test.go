@@ -169,13 +169,16 @@ func TestFaultsLookAsTheyDoOnTheWire(t *testing.T) {
 	c.SetOutage(Up)
 	eventually := func(want codes.Code) {
 		t.Helper()
-		for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		deadline := time.After(3 * time.Minute)
+		for {
 			_, _, err := c.access(ctx, name)
 			if status.Code(err) == want {
 				return
 			}
-			if time.Now().After(deadline) {
+			select {
+			case <-deadline:
 				t.Fatalf("access ends with %v, want %v", err, want)
+			case <-time.After(10 * time.Millisecond):
 			}
 		}
 	}
