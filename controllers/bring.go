@@ -294,9 +294,9 @@ func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) 
 	}
 	stale, leaving := r.Engine.Stale(run.target, run.memory.scopes, w.items)
 	run.leaving = leaving
-	if !settled {
-		run.unsettled, run.progress = true, yetToBeSeen
-		return nil // the watch of what was just applied, and is not wanted any more, calls again
+	if !settled { // the watch of what was just applied, and is not wanted any more, calls again
+		run.unsettle()
+		return nil
 	}
 	if len(stale) == 0 {
 		if err := r.spend(ctx, run, w); err != nil {
@@ -317,13 +317,20 @@ func (r *ApplicationReconciler) prune(ctx context.Context, run *run, w *wanted) 
 	}
 	run.pruned, err = r.Engine.Prune(ctx, stale)
 	if run.pruned < len(stale) { // somebody changed or deleted one meanwhile
-		run.unsettled, run.progress = true, yetToBeSeen
+		run.unsettle()
 	}
 	return err
 }
 
-// yetToBeSeen is what a prune waits for that knows less than the API server.
-const yetToBeSeen = "waiting to see what became of the objects that are no longer in Git"
+// unsettledPause is how soon to look again after a prune that knew less than the
+// API server: watches tell of changes to members, not that they have caught up.
+const unsettledPause = 10 * time.Second
+
+// unsettle notes that a prune knows less than the API server.
+func (r *run) unsettle() {
+	r.unsettled, r.progress = true, "waiting to see what became of the objects that are no longer in Git"
+	r.again = soonest(r.again, unsettledPause)
+}
 
 const defaultPruneLimit = 20
 

@@ -64,3 +64,34 @@ func TestAPruneWaitsForItsWatches(t *testing.T) {
 		})
 	}
 }
+
+// What was there before is not pruned, and no watch shows it. What one is late to
+// show is looked for again: that it has caught up it tells nobody.
+func TestAPruneWaitsForNothingElse(t *testing.T) {
+	const config = "/api/v1/namespaces/ns/configmaps/"
+	for name, tt := range map[string]struct {
+		first func(d *desk, c *cluster) string // what is applied once or again
+		ready bool
+	}{
+		"of what was there before": {ready: true, first: func(_ *desk, c *cluster) string {
+			c.put(config+"b", map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "b", "uid": "b"}})
+			return "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b, annotations: {gitseal.dev/apply: Once}}"
+		}},
+		"of what was applied": {first: func(*desk, *cluster) string { return configIn("b", "0") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, c := newTheatre(t)
+			if _, err := d.sync(t, d.wants(t, "one", configIn("a", "0"), tt.first(d, c))); err != nil {
+				t.Fatal(err)
+			}
+			d.Watches.(*mirror).unseen = "b" // of which nothing was told up to the version it was read at
+			run, err := d.syncAndPrune(t, d.wants(t, "two", configIn("a", "0")))
+			if ready := conditionTrue(d.read(t), v1alpha1.ConditionReady); err != nil || ready != tt.ready {
+				t.Errorf("%s, %v, want ready %v", conditions(d.read(t)), err, tt.ready)
+			}
+			if soon := run.again > 0 && run.again <= time.Minute; soon == tt.ready {
+				t.Errorf("it looks again after %s, want it soon: %v", run.again, !tt.ready)
+			}
+		})
+	}
+}

@@ -119,14 +119,15 @@ func (e *Engine) Carried(items []Item) bool {
 
 // Settle forgets the objects that items no longer hold. It reports false while
 // one of them was applied so recently that its watch, one of scopes, does not
-// show it yet. Where nothing is watched any more there is nothing to wait for.
+// show it yet. There is nothing to wait for where nothing is watched any more, nor
+// of what is none of ours.
 func (e *Engine) Settle(scopes []live.Scope, items []Item, ledger *Ledger) bool {
 	settled := true
 	ledger.keep(items, func(r record, id ID) live.Presence {
 		at := slices.IndexFunc(scopes, func(s live.Scope) bool {
 			return s.Namespace == r.scope.Namespace && s.Resource.GroupResource() == r.scope.Resource.GroupResource()
 		})
-		if at < 0 {
+		if at < 0 || r.foreign {
 			return live.Absent
 		}
 		_, presence := e.watches.Find(scopes[at], live.Key{Namespace: id.Namespace, Name: id.Name}, r.version)
