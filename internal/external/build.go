@@ -1,6 +1,7 @@
 package external
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -95,8 +96,8 @@ func (b *builder) empty() bool {
 func (b *builder) payload(field string, at place) (payload, bool) {
 	at.manifest = b.manifest
 	a := b.plan.answer(at)
-	if a.Err != nil {
-		b.fail(field, a.Err)
+	if err := cmp.Or(a.Err, b.manifest.lasting(at.store, a.Kept)); err != nil {
+		b.fail(field, err)
 		return payload{}, false
 	}
 	return payload{raw: a.Value, dialect: a.Dialect, metadata: at.ref.Metadata}, !a.Missing
@@ -155,8 +156,8 @@ func (b *builder) extract(ctx context.Context, s *source) {
 func (b *builder) find(ctx context.Context, s *source) {
 	i := slices.IndexFunc(b.plan.finds, func(f find) bool { return f.manifest == b.manifest && f.field == s.path+".find" })
 	f := b.plan.finds[i]
-	if f.err != nil {
-		b.fail(f.field, f.err)
+	if err := cmp.Or(f.err, b.manifest.lasting(f.request.Store, f.found.Kept)); err != nil {
+		b.fail(f.field, err)
 		return
 	}
 	values := make(map[string]secret.Value, len(f.found.Keys))

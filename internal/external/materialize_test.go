@@ -86,7 +86,7 @@ func (v *vaults) Find(_ context.Context, r FindRequest) (Found, error) {
 			keys = append(keys, key)
 		}
 	}
-	return Found{Keys: keys, Read: now.Add(-2 * time.Minute)}, nil
+	return Found{Keys: keys, Read: now.Add(-2 * time.Minute), Kept: v.kept}, nil
 }
 
 // plainTemplates is text/template and a few functions.

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/gitseal/gitseal/api/v1alpha1"
+	"github.com/gitseal/gitseal/internal/failure"
 	"github.com/gitseal/gitseal/internal/render"
 )
 
@@ -47,4 +49,14 @@ func (m *Materializer) there(ctx context.Context, manifest *Manifest) (o render.
 	o.Hollow = true
 	there, err = m.Made(ctx, o)
 	return o, there, err
+}
+
+// lasting refuses, for a Secret that is made once, what a store has said last and
+// does not say now: nothing would correct it.
+func (m *Manifest) lasting(store v1alpha1.StoreReference, kept string) error {
+	if kept == "" || !m.once() {
+		return nil
+	}
+	return failure.Waitf(v1alpha1.ReasonStoreUnavailable, "%s %q: what it said last is not made into a Secret that stays as it is: %s", store.Kind, store.Name, kept).
+		WithHint("it goes on by itself once the provider answers")
 }

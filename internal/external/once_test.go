@@ -126,6 +126,13 @@ func TestWhatIsMadeOnceIsCheckedAllTheSame(t *testing.T) {
 			there: madeBy{err: failure.Stallf(v1alpha1.ReasonForbidden, "it may not get secrets")},
 			want:  []string{"it may not get secrets"},
 		},
+		"its store does not answer": {
+			spec: "refreshPolicy: CreatedOnce\n  secretStoreRef: {name: text}\n  data: [{secretKey: k, remoteRef: {key: old}}]\n  dataFrom: [{find: {name: {regexp: old}}}]",
+			want: []string{
+				`apps/db.yaml:3: ExternalSecret "db": spec.dataFrom[0].find: SecretStore "text": what it said last is not made into a Secret that stays as it is: it is away: it goes on by itself once the provider answers`,
+				`apps/db.yaml:3: ExternalSecret "db": spec.data[0]: SecretStore "text": what it said last is not made into a Secret that stays as it is: it is away: it goes on by itself once the provider answers`,
+			},
+		},
 		"nothing is made of it": {
 			spec: "refreshPolicy: CreatedOnce\n  secretStoreRef: {name: text}\n  target: {creationPolicy: None}\n  data: [{secretKey: k, remoteRef: {key: k}}]", there: madeBy{there: true},
 			want: []string{`apps/db.yaml:3: ExternalSecret "db": spec.data[0]: SecretStore "text" has no key "k": add it`},
@@ -133,7 +140,7 @@ func TestWhatIsMadeOnceIsCheckedAllTheSame(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			m := materializer(&vaults{})
+			m := materializer(&vaults{text: map[string]string{"old": "v"}, kept: "it is away"})
 			m.Made, m.Defaults.StoreRef = tt.there.tell, nil
 			_, err := m.Materialize(t.Context(), collection(t, header+"spec:\n  "+tt.spec+"\n"))
 			if diff := cmp.Diff(tt.want, messages(t, err)); diff != "" {
