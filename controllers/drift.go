@@ -37,11 +37,11 @@ func (r *ApplicationReconciler) examine(ctx context.Context, run *run, w *wanted
 	ledger := run.memory.ledger
 	run.examined = true
 	if run.leaves(v1alpha1.DriftIgnore) {
-		return apply.Plan{Changed: plan.Changed}, nil
+		return apply.Plan{Changed: plan.Changed, Drifted: plan.Anew}, nil
 	}
 	run.contested = append(run.contested, plan.Contested...)
 	suspects := plan.Drifted
-	plan.Drifted = nil
+	plan.Drifted = plan.Anew
 	report := run.leaves(v1alpha1.DriftReport)
 	if !report {
 		suspects = append(suspects, plan.Reported...)
@@ -60,7 +60,7 @@ func (r *ApplicationReconciler) examine(ctx context.Context, run *run, w *wanted
 	if report {
 		r.tell(run, v1alpha1.ReasonDriftReported, "Found drift of ", found.Drifts)
 	} else {
-		plan.Drifted = found.Drifted
+		plan.Drifted = slices.Concat(plan.Anew, found.Drifted)
 		if len(found.Gone) > 0 {
 			r.makeAnew(run, w, found.Gone)
 		}

@@ -40,14 +40,18 @@ func newBootstrap(t *testing.T) *bootstrap {
 }
 
 // begin makes the revision the newest, as one whose values are not known.
-func (b *bootstrap) begin(w *wanted) {
+func (b *bootstrap) begin(w *wanted, others ...string) {
 	b.t.Helper()
-	o := &unstructured.Unstructured{}
-	if err := yaml.Unmarshal([]byte(`{apiVersion: external-secrets.io/v1, kind: ExternalSecret, metadata: {name: db}, spec: {
-		refreshPolicy: CreatedOnce, secretStoreRef: {name: vault}, data: [{secretKey: k, remoteRef: {key: db}}]}}`), &o.Object); err != nil {
-		b.t.Fatal(err)
+	var objects []render.Object
+	for _, text := range append(others, `{apiVersion: external-secrets.io/v1, kind: ExternalSecret, metadata: {name: db, annotations: {gitseal.dev/sync-wave: "1"}}, spec: {
+		refreshPolicy: CreatedOnce, secretStoreRef: {name: vault}, data: [{secretKey: k, remoteRef: {key: db}}]}}`) {
+		o := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal([]byte(text), &o.Object); err != nil {
+			b.t.Fatal(err)
+		}
+		objects = append(objects, render.Object{Unstructured: o, Origin: render.Origin{File: "db.yaml", Line: 1}})
 	}
-	mat, err := collect([]render.Object{{Unstructured: o, Origin: render.Origin{File: "db.yaml", Line: 1}}})
+	mat, err := collect(objects)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -207,4 +211,33 @@ func TestWhatIsMadeOnceIsDeletedMeanwhile(t *testing.T) {
 	b.round("when it is gone", time.Second, v1alpha1.ReasonApplyFailed, true, "")
 	b.round("with the run that this brings", time.Second, "", false, "hunter2")
 	b.questions("in all", 2)
+}
+
+// It is put back like any drift, at once: what anything new waits for does not
+// hold it up, nor make what is in place not Ready.
+func TestWhatIsMadeOnceWaitsForNothingNew(t *testing.T) {
+	b := newBootstrap(t)
+	b.begin(b.applied("main@sha1:one"), deploymentIn("web", "0"))
+	b.desk.clock.Step(time.Second)
+	run := b.desk.run(t)
+	b.fetched(run, "main@sha1:one")
+	if err := b.ApplicationReconciler.sync(t.Context(), run); err != nil || !run.gated {
+		t.Fatalf("sync() = %v, gated %v, want it to wait for the first wave", err, run.gated)
+	}
+	b.world.report(deploymentsPath+"web", available)
+	b.round("at first", 15*time.Second, "", false, "hunter2")
+	app := b.read(t)
+	app.Spec.DependsOn = []v1alpha1.ApplicationReference{{Name: "absent"}}
+	if err := b.Client.Update(t.Context(), app); err != nil {
+		t.Fatal(err)
+	}
+	b.world.report(deploymentsPath+"web", "{observedGeneration: 1, replicas: 1, updatedReplicas: 1}")
+	b.value = "hunter3"
+	b.lose()
+	b.round("when it is gone", time.Second, "", true, "")
+	b.round("with the run that this brings", time.Second, "", false, "hunter3")
+	b.questions("with the run that this brings", 2)
+	if h := b.read(t).Status.History; h[0].Reason != v1alpha1.SyncDrift || b.read(t).Status.Resources.Drifted != 1 {
+		t.Errorf("history %+v, %+v, want drift", h[0], b.read(t).Status.Resources)
+	}
 }

@@ -44,6 +44,8 @@ type record struct {
 	fought   *Drift
 	// foreign: it is applied once and was there before, or has lost its label.
 	foreign bool
+	// lost: it was hollow and is gone.
+	lost bool
 }
 
 const (
@@ -139,7 +141,7 @@ func (l *Ledger) left(item Item, seen live.Object) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r := l.records[item.ID]
-	r.scope, r.digest, r.foreign = item.Scope, item.digest, seen.ApplySet == ""
+	r.scope, r.digest, r.foreign, r.lost = item.Scope, item.digest, seen.ApplySet == "", false
 	r.version, r.owned, r.drift, r.failing = seen.ResourceVersion, seen.Owned, nil, false
 	l.records[item.ID] = r
 }
@@ -202,16 +204,15 @@ func (l *Ledger) Correcting(drifted []Item, now time.Time) {
 	}
 }
 
-// Lost notes that hollow items are gone, once for each time: what they are made
-// of next is new, whatever it is.
-func (l *Ledger) Lost(gone []Item, now time.Time) {
+// Lost notes that hollow items are gone: what they are made of next puts them
+// back, whatever it is.
+func (l *Ledger) Lost(gone []Item) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, i := range gone {
-		if r := l.records[i.ID]; r.digest != "" {
-			r.digest, r.corrections, r.corrected = "", r.corrections+1, now
-			l.records[i.ID] = r
-		}
+		r := l.records[i.ID]
+		r.lost = true
+		l.records[i.ID] = r
 	}
 }
 

@@ -20,6 +20,9 @@ type Plan struct {
 	// Drifted items are as they were applied last, but the cluster may not be:
 	// to examine them tells.
 	Drifted []Item
+	// Anew items were hollow and are gone. What they are put back of is known by
+	// now, and may be something else.
+	Anew []Item
 	// Reported items drifted, and have not changed since that was found.
 	Reported []Item
 	// Contested objects drifted, too, but somebody changes them back each time;
@@ -44,6 +47,10 @@ func (e *Engine) Compare(items []Item, ledger *Ledger, now time.Time) Plan {
 			continue
 		}
 		r, known := ledger.get(item.ID)
+		if r.lost && item.Once && !item.Hollow {
+			p.Anew = append(p.Anew, item)
+			continue
+		}
 		if !known || r.digest != item.digest && !item.Hollow {
 			p.Changed = append(p.Changed, item)
 			continue
