@@ -205,11 +205,16 @@ func (r *ApplicationReconciler) beginResolving(ctx context.Context, run *run, ma
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), run.timeout())
 	asked := &resolving{begun: r.Clock.Now(), cancel: cancel, values: r.Tokenizer.NewSet()}
-	derivation, target := external.NewDerivation(r.Tokenizer), run.target
+	derivation, target, stays := external.NewDerivation(r.Tokenizer), run.target, run.staysMade(mat)
 	materializer := external.Materializer{
 		Resolver: resolver, Templates: derivation, Deriver: derivation,
 		Defaults: external.Defaults{Namespace: run.target.Namespace, Home: run.app.Namespace}, Values: asked.values, Now: asked.begun, Held: run.held(),
-		Made: func(ctx context.Context, o render.Object) (bool, error) { return r.Engine.Made(ctx, target, o) },
+		Made: func(ctx context.Context, o render.Object) (bool, error) {
+			if stays {
+				return true, nil
+			}
+			return r.Engine.Made(ctx, target, o)
+		},
 	}
 	if spec != nil {
 		materializer.Defaults.StoreRef = spec.StoreRef
@@ -262,6 +267,13 @@ func (w *wanted) hollow() {
 	for i := range made {
 		made[i].Hollow = made[i].Once
 	}
+}
+
+// staysMade reports whether Secrets of a material that are made once count as
+// made: all were, and drift is left as it is.
+func (r *run) staysMade(mat *material) bool {
+	placed, drift := r.memory.placed, r.app.Spec.Sync.Drift
+	return placed != nil && placed.material == mat && !mat.begun.IsZero() && (drift == v1alpha1.DriftIgnore || drift == v1alpha1.DriftReport)
 }
 
 // makeAnew has stores asked for what Secrets of w are to hold that were made

@@ -176,6 +176,8 @@ func TestWhatIsMadeOnceNeedsNoKeyAnyMore(t *testing.T) {
 // somebody asks for it.
 func TestWhatIsMadeOnceIsDrift(t *testing.T) {
 	b := newBootstrap(t)
+	b.begin(b.applied("main@sha1:one"), `{apiVersion: external-secrets.io/v1, kind: ExternalSecret, metadata: {name: other}, spec: {
+		refreshInterval: 10m, secretStoreRef: {name: vault}, data: [{secretKey: k, remoteRef: {key: other}}]}}`)
 	b.round("at first", 0, "", false, "hunter2")
 	app := b.read(t)
 	app.Spec.Sync.Drift = v1alpha1.DriftReport
@@ -184,14 +186,16 @@ func TestWhatIsMadeOnceIsDrift(t *testing.T) {
 	}
 	b.lose()
 	b.round("when it is gone", time.Second, "", false, "")
-	b.questions("when it is gone", 1)
+	b.questions("when it is gone", 2)
+	b.round("when other values are due", time.Hour, "", false, "")
+	b.questions("when other values are due", 3)
 	if drift := b.read(t).Status.Drift; len(drift) != 1 || !drift[0].Deleted {
 		t.Errorf("drift %+v, want it told", drift)
 	}
 	b.annotate(t, v1alpha1.AnnotationSyncRequestedAt, "now")
 	b.round("when a sync is asked for", time.Second, "", true, "")
 	b.round("with the run that this brings", time.Second, "", false, "hunter2")
-	b.questions("with the run that this brings", 2)
+	b.questions("with the run that this brings", 5)
 }
 
 // What is deleted between the look whether it is there and the apply is made by
