@@ -1,13 +1,11 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/gitseal/gitseal/api/v1alpha1"
@@ -16,16 +14,7 @@ import (
 // waitSaid waits until Ready is False for a reason, and says some things.
 func (s *story) waitSaid(reason string, parts ...string) (message string) {
 	s.t.Helper()
-	eventually(s.t, "Application "+s.ns+" refused with "+reason, func(ctx context.Context) error {
-		app, err := s.read(ctx)
-		if err != nil {
-			return err
-		}
-		ready := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionReady)
-		if ready == nil || ready.Status != metav1.ConditionFalse || ready.Reason != reason {
-			return fmt.Errorf("%+v", ready)
-		}
-		message = ready.Message
+	return s.waitRefusal(reason, func(message string) error {
 		for _, part := range parts {
 			if !strings.Contains(message, part) {
 				return fmt.Errorf("message %q lacks %q", message, part)
@@ -33,7 +22,6 @@ func (s *story) waitSaid(reason string, parts ...string) (message string) {
 		}
 		return nil
 	})
-	return message
 }
 
 // Whatever is wrong with an ExternalSecret, its store or its values: nothing of

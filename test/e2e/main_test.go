@@ -231,16 +231,22 @@ func (s *story) waitReady(commit string) *v1alpha1.Application {
 // waitRefused waits until Ready is False for a reason and returns the message.
 func (s *story) waitRefused(reason string) string {
 	s.t.Helper()
-	var message string
+	return s.waitRefusal(reason, func(string) error { return nil })
+}
+
+// waitRefusal does as waitRefused, for a message that passes check.
+func (s *story) waitRefusal(reason string, check func(message string) error) (message string) {
+	s.t.Helper()
 	eventually(s.t, "Application "+s.ns+" refused with "+reason, func(ctx context.Context) error {
 		app, err := s.read(ctx)
 		if err == nil {
 			err = isRefused(reason)(app)
 		}
-		if err == nil {
-			message = meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionReady).Message
+		if err != nil {
+			return err
 		}
-		return err
+		message = meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionReady).Message
+		return check(message)
 	})
 	return message
 }

@@ -120,16 +120,8 @@ func (c refusal) run(t *testing.T, name string) {
 // may say something else before: a Role counts a moment after it was written.
 func (s *story) waitMessage(reason, want string) {
 	s.t.Helper()
-	eventually(s.t, "Application "+s.ns+" refused with "+reason, func(ctx context.Context) error {
-		app, err := s.read(ctx)
-		if err != nil {
-			return err
-		}
-		ready := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionReady)
-		if ready == nil || ready.Status != metav1.ConditionFalse || ready.Reason != reason {
-			return fmt.Errorf("conditions %+v", app.Status.Conditions)
-		}
-		if diff := cmp.Diff(want, ready.Message); diff != "" {
+	s.waitRefusal(reason, func(message string) error {
+		if diff := cmp.Diff(want, message); diff != "" {
 			return fmt.Errorf("message (-want +got):\n%s", diff)
 		}
 		return nil
