@@ -28,14 +28,7 @@ func TestAHaltSaysWhenItWasNoticed(t *testing.T) {
 	if err := child.Identity.SignalGroup(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(haltInterval) {
-		if raw, err := os.ReadFile(halt); err == nil && string(raw) == Down {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the end of a halted program was not noticed")
-		}
-	}
+	waitNoticed(t, halt)
 	if err := os.Remove(halt); err != nil {
 		t.Fatal(err)
 	}
@@ -48,5 +41,23 @@ func TestAHaltSaysWhenItWasNoticed(t *testing.T) {
 		t.Errorf("a program that was halted failed: %v", context.Cause(ctx))
 	case <-time.After(time.Minute):
 		t.Error("the program was not resumed")
+	}
+}
+
+// waitNoticed waits until a halt file says that the program's end was noticed.
+func waitNoticed(t *testing.T, halt string) {
+	t.Helper()
+	deadline := time.After(time.Minute)
+	tick := time.NewTicker(haltInterval)
+	defer tick.Stop()
+	for {
+		if raw, err := os.ReadFile(halt); err == nil && string(raw) == Down {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatal("the end of a halted program was not noticed")
+		case <-tick.C:
+		}
 	}
 }
