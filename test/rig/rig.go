@@ -212,17 +212,29 @@ func (r *Rig) install(ctx context.Context) error {
 // Serves waits until the API server serves resources whose definitions were just
 // applied. `kubectl wait` fails on a definition that has no conditions yet.
 func (r *Rig) Serves(ctx context.Context, resources ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	return poll(ctx, fmt.Sprintf("the kinds %v", resources), func(ctx context.Context) error {
+		_, err := r.Kubectl(ctx, "", "get", strings.Join(resources, ","))
+		return err
+	})
+}
+
+// pollPatience is for machines that do much else besides.
+const pollPatience = 5 * time.Minute
+
+// poll repeats what is tried until it succeeds, and returns its last error where
+// it does not in time.
+func poll(ctx context.Context, what string, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, pollPatience)
 	defer cancel()
 	for {
-		_, err := r.Kubectl(ctx, "", "get", strings.Join(resources, ","))
+		err := try(ctx)
 		if err == nil {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %v: %w", resources, err)
-		case <-time.After(50 * time.Millisecond):
+			return fmt.Errorf("wait for %s: %w", what, err)
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
@@ -242,14 +254,12 @@ func (r *Rig) Namespace(ctx context.Context, name string, secrets ...string) err
 	return r.waitRights(ctx, name)
 }
 
-const rightsPatience = 2 * time.Minute
+var errNoRights = errors.New("they are not in force")
 
 // waitRights waits until the API server lets the operator act as the deployer of
 // a namespace, and that edit in it: it learns of a Role a moment later.
 func (r *Rig) waitRights(ctx context.Context, namespace string) error {
-	ctx, cancel := context.WithTimeout(ctx, rightsPatience)
-	defer cancel()
-	for {
+	return poll(ctx, fmt.Sprintf("the rights in namespace %q", namespace), func(ctx context.Context) error {
 		acts, err1 := r.May(ctx, v1alpha1.OperatorNamespace, v1alpha1.OperatorServiceAccount,
 			authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "impersonate", Resource: "serviceaccounts", Name: "deployer"})
 		edits, err2 := r.May(ctx, namespace, "deployer",
@@ -257,12 +267,8 @@ func (r *Rig) waitRights(ctx context.Context, namespace string) error {
 		if acts && edits {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the rights in namespace %q: %w", namespace, errors.Join(ctx.Err(), err1, err2))
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+		return errors.Join(errNoRights, err1, err2)
+	})
 }
 
 // May reports whether a ServiceAccount has a right.

@@ -126,19 +126,11 @@ func (v *Vault) MountKV(ctx context.Context, mount, version string) error {
 	if err != nil {
 		return fmt.Errorf("mount KV at %q: %w", mount, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
-	defer cancel()
-	for { // version 2 says 400 until it has upgraded an empty store
+	// Version 2 says 400 until it has upgraded an empty store.
+	return poll(ctx, fmt.Sprintf("KV at %q", mount), func(ctx context.Context) error {
 		_, err := v.Root.Logical().ListWithContext(ctx, strings.Trim(mount, "/")+map[string]string{"1": "/", "2": "/metadata"}[version])
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for KV at %q: %w", mount, err)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+		return err
+	})
 }
 
 // EnableAuth enables a method of authentication at a path.
