@@ -279,7 +279,7 @@ func (r *run) staysMade(mat *material) bool {
 // makeAnew has stores asked for what Secrets of w are to hold that were made
 // once and are gone.
 func (r *ApplicationReconciler) makeAnew(run *run, w *wanted, gone []apply.Item) {
-	run.memory.ledger.Lost(gone)
+	run.memory.ledger.Gone(gone)
 	if !w.material.begun.IsZero() {
 		w.material.begun = time.Time{}
 		r.signals.Queue(run.target.Application)

@@ -44,8 +44,8 @@ type record struct {
 	fought   *Drift
 	// foreign: it is applied once and was there before, or has lost its label.
 	foreign bool
-	// lost: it was hollow and is gone.
-	lost bool
+	// gone: it was hollow, and is not there any more.
+	gone bool
 }
 
 const (
@@ -141,7 +141,7 @@ func (l *Ledger) left(item Item, seen live.Object) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r := l.records[item.ID]
-	r.scope, r.digest, r.foreign, r.lost = item.Scope, item.digest, seen.ApplySet == "", false
+	r.scope, r.digest, r.foreign, r.gone = item.Scope, item.digest, seen.ApplySet == "", false
 	r.version, r.owned, r.drift, r.failing = seen.ResourceVersion, seen.Owned, nil, false
 	l.records[item.ID] = r
 }
@@ -204,14 +204,14 @@ func (l *Ledger) Correcting(drifted []Item, now time.Time) {
 	}
 }
 
-// Lost notes that hollow items are gone: what they are made of next puts them
+// Gone notes that hollow items are gone: what they are made of next puts them
 // back, whatever it is.
-func (l *Ledger) Lost(gone []Item) {
+func (l *Ledger) Gone(gone []Item) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, i := range gone {
 		r := l.records[i.ID]
-		r.lost = true
+		r.gone = true
 		l.records[i.ID] = r
 	}
 }

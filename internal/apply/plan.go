@@ -47,7 +47,7 @@ func (e *Engine) Compare(items []Item, ledger *Ledger, now time.Time) Plan {
 			continue
 		}
 		r, known := ledger.get(item.ID)
-		if r.lost && item.Once && !item.Hollow {
+		if r.gone && item.Once && !item.Hollow {
 			p.Anew = append(p.Anew, item)
 			continue
 		}
